@@ -40,7 +40,7 @@ class ChallengeDNS:
         self._post("clear-aaaa", host)
 
     def set_cname(self, host: str, target: str) -> None:
-        self._post("set-cname", host, target=_absolute(target))
+        self._post("set-cname", host, target=target)
 
     def clear_cname(self, host: str) -> None:
         self._post("clear-cname", host)
@@ -69,8 +69,4 @@ class ChallengeDNS:
         self._post("clear-request-history", host, type="dns")
 
     def _post(self, action: str, host: str, **fields: object) -> bytes:
-        return self.http.post(f"/{action}", {"host": _absolute(host), **fields})
-
-
-def _absolute(name: str) -> str:
-    return name if name.endswith(".") else f"{name}."
+        return self.http.post(f"/{action}", {"host": host.removesuffix("."), **fields})

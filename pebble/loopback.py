@@ -47,7 +47,9 @@ class LoopbackHTTP:
             else HTTPConnection(HOST, self.port, timeout=10)
         )
         try:
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            # Pebble refuses requests without a User-Agent.
+            headers = {"Content-Type": "application/json", "User-Agent": "certbroker-tests"}
+            connection.request(method, path, body, headers)
             reply = connection.getresponse()
             content = reply.read()
         finally:

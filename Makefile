@@ -14,14 +14,15 @@ help: ## Show this list
 setup: ## Make or update .venv (every target below does this first)
 	@PYTHON='$(PYTHON)' bash .ci/setup
 
-peers: setup ## Find or build what tests talk to: Pebble and SoftHSM
+peers: setup ## Find or build what the tests talk to: Pebble and SoftHSM
 	@$(PY) -m pebble.install
 
 demo: setup ## See it work: a vault and its certificates, on this machine only
 	@$(PY) -m pebble.install --optional pebble
 	@$(PY) -m certbroker demo $(ARGS)
 
-test: peers ## Run the tests; choose with ARGS="tests/acme -k renew"
+test: setup ## Run the tests; choose with ARGS="tests/acme -k renew"
+	@$(PY) -m pebble.install --optional
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: setup ## Format, lint, types and import rules

@@ -89,6 +89,7 @@ def _unpack_packages(name: str) -> bool:
     wanted = [line.split()[1] for line in plan.stdout.splitlines() if line.startswith("Inst ")]
     if not wanted or not shutil.which("dpkg"):
         return False
+    (PEERS / "debian").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as downloads:
         if not _run(["apt-get", "download", *wanted], cwd=downloads):
             return False

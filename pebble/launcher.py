@@ -189,20 +189,19 @@ class Pebble:
         self.stop()
 
     def _challtestsrv_command(self) -> list[str]:
-        command = [
+        usage = subprocess.run([self._binaries.challtestsrv, "-help"], capture_output=True, check=False, timeout=10)
+        flags = usage.stdout + usage.stderr
+        return [
             str(self._binaries.challtestsrv),
-            *("-dnsserver", self.dns_address),
+            # Called dns01 up to 2.4, as Debian 12 has it.
+            *("-dns01" if b"-dns01" in flags else "-dnsserver", self.dns_address),
             *("-management", f"{HOST}:{self._dns_management_port}"),
             *("-defaultIPv4", HOST),
             *("-defaultIPv6", ""),  # Else Pebble connects to ::1, where a solver on 127.0.0.1 does not listen.
             *("-http01", "", "-https01", "", "-tlsalpn01", ""),
+            # Since 2.5, and then on all interfaces unless told otherwise.
+            *(("-doh", "") if b"-doh" in flags else ()),
         ]
-        # DNS over HTTPS is on unless told otherwise, on all interfaces; versions before 2.5 do not know the flag.
-        return [*command, "-doh", ""] if self._binaries.recent or self._knows_doh() else command
-
-    def _knows_doh(self) -> bool:
-        usage = subprocess.run([self._binaries.challtestsrv, "-help"], capture_output=True, check=False)
-        return b"-doh" in usage.stdout + usage.stderr
 
     def _spawn(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PEBBLE_")}

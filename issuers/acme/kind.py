@@ -1,0 +1,157 @@
+"""The issuer kind ACME: what is registered, and what it opens."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from josepy.json_util import encode_b64jose
+
+from certbroker.domain.errors import Invalid
+from certbroker.ports.egress import Egress
+from certbroker.ports.issuer import IssuanceRequest, IssuerSettings, Journal, Reply, Resources
+from issuers.acme.account import Account, AccountLost
+from issuers.acme.challenges import Publisher
+from issuers.acme.order import OrderRun
+from issuers.acme.problem import CARefused
+from issuers.acme.settings import ACMESettings, read_settings
+from issuers.acme.transport import Authority
+
+_MAX_AUTHORITIES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a CA and our account there look like, for a person who checks an issuer's configuration."""
+
+    directory: str
+    terms_of_service: str | None
+    website: str | None
+    caa_identities: tuple[str, ...]
+    external_account_required: bool
+    profiles: dict[str, str] | None
+    account: str | None
+    """The account's URL; None when it is not registered yet."""
+    account_status: str | None
+    """`valid`, `deactivated` or `revoked` (RFC 8555 section 7.1.2); `lost` when the CA does not know it any more."""
+
+
+class ACMEIssuer:
+    """One configured ACME issuer. Thread-safe, and cheap enough to be opened for each use."""
+
+    def __init__(self, settings: ACMESettings, resources: Resources, authority: Authority) -> None:
+        self._settings = settings
+        self._resources = resources
+        self._authority = authority
+        dns = resources.dns[settings.options.dns] if settings.options.dns is not None else None
+        self._publisher = Publisher(resources.board, dns)
+
+    def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
+        return self._run(request, journal).go_on()
+
+    def abandon(self, request: IssuanceRequest, journal: Journal) -> None:
+        self._run(request, journal).abandon()
+
+    def revoke(self, certificate: bytes, reason: int) -> None:
+        """RFC 8555 section 7.6, by the account that ordered the certificate."""
+        payload = {"certificate": encode_b64jose(certificate), "reason": reason}
+        try:
+            url = self._authority.directory(self._resources.clock).revoke_cert
+            if url is None:
+                raise Invalid("The CA offers no revocation by ACME: revoke the certificate in the CA's own way.")
+            try:
+                self._account().post(url, payload)
+            except AccountLost as lost:
+                account = self._account()
+                account.forget(str(lost))
+                account.post(url, payload)
+        except CARefused as error:
+            if error.kind == "alreadyRevoked":
+                return
+            if error.transient:
+                raise error.unavailable() from error
+            raise Invalid(f"The CA refused the revocation: {error.problem.text()}") from error
+        except AccountLost as error:
+            raise Invalid("The CA does not know our account, so it will not revoke for it.") from error
+
+    def describe(self) -> Description:
+        """The CA's directory and the state of the account; registers nothing. Raises IssuerUnavailable."""
+        account = self._account()
+        try:
+            directory = self._authority.directory(self._resources.clock)
+            status = None
+            if account.url is not None:
+                try:
+                    status = str(account.fetch(account.url).json().get("status"))[:40]
+                except AccountLost:
+                    status = "lost"
+        except CARefused as error:
+            raise error.unavailable() from error
+        return Description(
+            directory=self._authority.directory_url,
+            terms_of_service=directory.terms_of_service,
+            website=directory.website,
+            caa_identities=directory.caa_identities,
+            external_account_required=directory.external_account_required,
+            profiles=None if directory.profiles is None else dict(directory.profiles),
+            account=account.url,
+            account_status=status,
+        )
+
+    def _account(self) -> Account:
+        return Account(self._authority, self._settings, self._resources.memory, self._resources.clock)
+
+    def _run(self, request: IssuanceRequest, journal: Journal) -> OrderRun:
+        return OrderRun(
+            options=self._settings.options,
+            authority=self._authority,
+            account=self._account(),
+            publisher=self._publisher,
+            clock=self._resources.clock,
+            request=request,
+            journal=journal,
+        )
+
+
+class ACMEKind:
+    """RFC 8555. Its only state is a cache: what is known of a CA serves all issuers that use the same way out."""
+
+    provider = "ACME"
+    local = False
+    manual = False
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._authorities: weakref.WeakKeyDictionary[Egress, OrderedDict[tuple[object, ...], Authority]]
+        self._authorities = weakref.WeakKeyDictionary()
+
+    def check(self, settings: IssuerSettings) -> None:
+        read_settings(settings)
+
+    def open(self, settings: IssuerSettings, resources: Resources) -> ACMEIssuer:
+        """The issuer. Raises Invalid, also when its DNS publisher is not configured here."""
+        read = read_settings(settings)
+        publisher = read.options.dns
+        if publisher is not None and publisher not in resources.dns:
+            raise Invalid(
+                f"org_details.id: dns={publisher} names no configured DNS publisher; "
+                f"there is {', '.join(sorted(resources.dns)) or 'none'}."
+            )
+        return ACMEIssuer(read, resources, self._authority(read, resources.egress))
+
+    def _authority(self, settings: ACMESettings, egress: Egress) -> Authority:
+        place = (settings.options.directory, settings.options.hosts)
+        with self._lock:
+            known = self._authorities.setdefault(egress, OrderedDict())
+            if place not in known:
+                known[place] = Authority(settings.options.directory, egress, settings.options.hosts)
+                if len(known) > _MAX_AUTHORITIES:
+                    known.popitem(last=False)
+            known.move_to_end(place)
+            return known[place]
+
+
+KIND: Final = ACMEKind()

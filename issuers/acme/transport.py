@@ -1,0 +1,207 @@
+"""Signed requests to one CA: nonces, problem documents, limits, and where its URLs may lead (RFC 8555 section 6)."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+from certbroker.domain.operation import Problem
+from certbroker.ports.clock import Clock
+from certbroker.ports.egress import Egress, EgressFailed, EgressRefused, OutsideResponse
+from certbroker.ports.issuer import IssuerUnavailable
+from issuers.acme.messages import Directory, read_directory
+from issuers.acme.nonces import NoncePool, is_nonce
+from issuers.acme.problem import CARefused, Nonsense, ProblemDocument, printable, read_problem
+from issuers.acme.retry_after import retry_after
+from issuers.acme.signing import AccountKey, encode_payload
+
+_MAX_BODY: Final = 1 << 20
+_TIMEOUT: Final = 30.0
+# A CA that rejects every second nonce lets one request in a million fail so.
+_NONCE_TRIES: Final = 20
+_DIRECTORY_AGE: Final = 3600.0
+_MAX_CLAIMS: Final = 10_000
+_LINK: Final = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s;=,]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)')
+_RELATION: Final = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer. `url` is what was asked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+    pause: timedelta | None
+    """What Retry-After asked for, within bounds."""
+
+    def json(self) -> Mapping[str, Any]:
+        media_type = _media_type(self.headers)
+        if media_type not in ("application/json", "application/problem+json"):
+            raise Nonsense(f"{self.url} answered with {media_type or 'no media type'} instead of JSON")
+        value = _parse(self.body)
+        if not isinstance(value, Mapping):
+            raise Nonsense(f"{self.url} did not answer with a JSON object")
+        return value
+
+    def location(self) -> str:
+        """The URL of the resource that was made (RFC 9110 section 10.2.2)."""
+        if "location" not in self.headers:
+            raise Nonsense(f"{self.url} answered without a Location")
+        return urljoin(self.url, self.headers["location"])
+
+    def links(self, relation: str) -> list[str]:
+        """The targets of Link headers of that relation (RFC 8288), in their order, at most 20."""
+        found = []
+        for target, parameters in _LINK.findall(self.headers.get("link", "")[:16384]):
+            match = _RELATION.search(parameters)
+            if match and relation in (match[1] or match[2]).lower().split():
+                found.append(urljoin(self.url, target))
+        return found[:20]
+
+
+class Authority:
+    """One CA, as everybody here sees it: its directory and its nonces. Thread-safe; shared by all orders."""
+
+    def __init__(self, directory_url: str, egress: Egress, extra_hosts: tuple[str, ...] = ()) -> None:
+        self.directory_url = directory_url
+        self._egress = egress
+        self._hosts = {_host(directory_url), *extra_hosts}
+        self._nonces = NoncePool()
+        self._lock = threading.Lock()
+        self._directory: tuple[Directory, float] | None = None
+        self._registering: dict[str, threading.Lock] = {}
+        self._claims: OrderedDict[str, str] = OrderedDict()
+
+    def registering(self, thumbprint: str) -> threading.Lock:
+        """Held while the account of that key is made, so that a hundred first orders make one request."""
+        with self._lock:
+            return self._registering.setdefault(thumbprint, threading.Lock())
+
+    def claim(self, order_url: str, operation_id: str) -> bool:
+        """Take an order for an operation; False when another operation of this process has it."""
+        with self._lock:
+            owner = self._claims.setdefault(order_url, operation_id)
+            if len(self._claims) > _MAX_CLAIMS:
+                self._claims.popitem(last=False)
+            return owner == operation_id
+
+    def directory(self, clock: Clock) -> Directory:
+        """The directory, at most an hour old."""
+        with self._lock:
+            if self._directory is not None and time.monotonic() - self._directory[1] < _DIRECTORY_AGE:
+                return self._directory[0]
+        answer = self._answer(self._send("GET", self.directory_url), clock)
+        directory = read_directory(answer.json())
+        with self._lock:
+            self._directory = (directory, time.monotonic())
+        return directory
+
+    def post(
+        self,
+        url: str,
+        payload: Mapping[str, Any] | None,
+        key: AccountKey,
+        account: str | None,
+        clock: Clock,
+        accept: str = "application/json",
+    ) -> Answer:
+        """POST `payload`, or POST-as-GET when it is None, signed by `key` for the account with the URL `account`.
+
+        A rejected nonce is answered by an immediate repetition with the nonce that came with the rejection, as section
+        6.5 asks. Raises CARefused for any other error of the CA, and IssuerUnavailable.
+        """
+        nonce = self._nonces.take()
+        for _ in range(_NONCE_TRIES):
+            nonce = nonce or self._new_nonce(clock)
+            body = key.sign(encode_payload(payload), url=url, nonce=nonce, account=account)
+            response = self._send("POST", url, body, accept)
+            fresh = response.headers.get("replay-nonce")
+            try:
+                answer = self._answer(response, clock)
+            except CARefused as error:
+                if error.kind != "badNonce":
+                    self._nonces.put(fresh)
+                    raise
+                nonce = fresh if fresh and is_nonce(fresh) else None
+            else:
+                self._nonces.put(fresh)
+                return answer
+        raise Nonsense(f"{printable(url)} rejected {_NONCE_TRIES} nonces one after the other")
+
+    def _new_nonce(self, clock: Clock) -> str:
+        url = self.directory(clock).new_nonce
+        response = self._send("HEAD", url)
+        nonce = response.headers.get("replay-nonce", "")
+        if not is_nonce(nonce):
+            self._answer(response, clock)  # An error says more than the missing header.
+            raise Nonsense(f"{printable(url)} answered without a usable Replay-Nonce")
+        return nonce
+
+    def _send(
+        self, method: str, url: str, body: bytes | None = None, accept: str = "application/json"
+    ) -> OutsideResponse:
+        if _host(url) not in self._hosts:
+            raise Nonsense(
+                f"a URL leads to {_host(url) or printable(url)[:100]} instead of {_host(self.directory_url)}; "
+                "if that is right, add hosts=<that host> to the issuer's options"
+            )
+        headers = {"accept": accept, "accept-language": "en"}
+        if body is not None:
+            headers["content-type"] = "application/jose+json"
+        try:
+            return self._egress.request(
+                method, url, headers=headers, content=body, max_bytes=_MAX_BODY, timeout=_TIMEOUT
+            )
+        except EgressRefused as error:
+            message = f"Our own egress policy forbids a request to the CA: {error}"
+            raise IssuerUnavailable(Problem("EgressRefused", message)) from error
+        except EgressFailed as error:
+            message = f"The CA cannot be reached: {printable(str(error))}"
+            raise IssuerUnavailable(Problem("IssuerUnreachable", message)) from error
+
+    def _answer(self, response: OutsideResponse, clock: Clock) -> Answer:
+        now = clock.now()
+        pause = retry_after(response.headers.get("retry-after"), now, response.headers.get("date"))
+        if 200 <= response.status < 300:
+            return Answer(response.status, response.headers, response.body, response.url, pause)
+        if response.status < 400:
+            raise Nonsense(f"{printable(response.url)} answered with the status {response.status}")
+        raise CARefused(response.status, _problem(response), printable(response.url), now + pause if pause else None)
+
+
+def _problem(response: OutsideResponse) -> ProblemDocument:
+    """The problem document, or one that says what there is instead. Its media type is not asked: proxies change it."""
+    try:
+        found = read_problem(_parse(response.body))
+    except Nonsense:
+        found = None
+    return found or ProblemDocument("about:blank", f"HTTP status {response.status} without a problem document")
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Nonsense(f"its JSON cannot be read: {printable(str(error))}") from None
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _host(url: str) -> str:
+    """The host that a URL leads to; empty for what is no URL of a host."""
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""

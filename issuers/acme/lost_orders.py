@@ -14,7 +14,7 @@ from issuers.acme.account import Account
 from issuers.acme.chain import download, has_key
 from issuers.acme.csr import csr_key
 from issuers.acme.messages import Identifier, Order, read_order
-from issuers.acme.problem import CARefused
+from issuers.acme.problem import CARefused, Nonsense
 from issuers.acme.transport import Authority
 
 _MAX_PAGES: Final = 100
@@ -42,6 +42,8 @@ def find_lost_order(
             ours = order.identifiers == set(identifiers) and _is_ours(account, order, request)
             if ours and authority.claim(url, request.operation_id):
                 return order
+        except Nonsense:
+            continue  # One unreadable order among many must not stop this one.
         except CARefused as error:
             if error.transient:
                 raise error.unavailable() from error

@@ -17,7 +17,7 @@ class StartOver(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Attempt `number`, from 1: the first has the steps `order` and `challenge`, the second `order.2` and `challenge.2`."""
+    """Attempt `number`, from 1: the steps of the first are called `order` and so on, of the second `order.2`."""
 
     journal: Journal
     number: int

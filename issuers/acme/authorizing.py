@@ -60,7 +60,7 @@ class Authorizing:
             return None
         chosen = [(authorization, choose(authorization, self.kind)) for authorization in pending]
         answers = [answer_to(authorization, challenge, self.account.key) for authorization, challenge in chosen]
-        self.steps.intend("challenge", answers=journalled(answers))
+        self.steps.intend("challenge", answers=journalled(answers, self.steps.intended("challenge")))
         self.publisher.publish(answers, self.clock.now())
         asked: timedelta | None = None
         for authorization, challenge in chosen:

@@ -69,14 +69,18 @@ def answer_to(authorization: Authorization, challenge: Challenge, key: AccountKe
     return DNSAnswer(f"_acme-challenge.{authorization.identifier.value}", digest)
 
 
-def journalled(answers: Iterable[ChallengeAnswer]) -> str:
-    """What has to be known to take the answers away again, as text for the journal."""
-    return json.dumps(
-        [
-            [HTTP_01, answer.token] if isinstance(answer, HTTPAnswer) else [DNS_01, answer.name, answer.value]
-            for answer in answers
-        ]
-    )
+def journalled(answers: Iterable[ChallengeAnswer], earlier: Mapping[str, str] | None) -> str:
+    """What has to be known to take the answers away again, as text for the journal.
+
+    With what the `earlier` entry of the same step has: names that became valid since are not answered again, and their
+    answers still stand.
+    """
+    known = json.loads((earlier or {}).get("answers", "[]"))
+    found = [
+        [HTTP_01, answer.token] if isinstance(answer, HTTPAnswer) else [DNS_01, answer.name, answer.value]
+        for answer in answers
+    ]
+    return json.dumps(known + [entry for entry in found if entry not in known])
 
 
 class Publisher:

@@ -1,0 +1,10 @@
+"""certbroker: a key vault that gets, keeps, renews and watches certificates.
+
+A map, from the outside in:
+
+    cli       the command line                     app, config   what is put together, and how it is configured
+    web       HTTP: Key Vault, OAuth, admin        engine        the ticker over due work
+    services  the use cases, a transaction each    store         the database · keystore: keys and the seal
+    egress    the way out                          issuers/      where certificates come from (beside this package)
+    ports     what services need, as protocols     domain        values and decisions, without I/O
+"""

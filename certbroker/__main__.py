@@ -1,0 +1,5 @@
+"""`python -m certbroker`."""
+
+from certbroker.cli import main
+
+main()

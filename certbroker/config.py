@@ -1,0 +1,207 @@
+"""The configuration file. Every key is documented here and in `config/certbroker.toml`; unknown keys are refused.
+
+A value can also come from the environment: `CERTBROKER_SERVER__LISTEN` is `listen` in `[server]`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+_DOMAIN: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the text names each key and what is wrong with it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ServerSection(_Section):
+    """Where the broker listens, and under which names clients reach it."""
+
+    listen: str = "127.0.0.1:8443"
+    """Address and port for HTTPS; port 0 picks a free one. IPv6 as `[::]:8443`."""
+    base_domain: Annotated[str, Field(pattern=_DOMAIN)] = "vault.localhost"
+    """Vaults are reached as `<vault>.<base_domain>`; DNS needs a wildcard record for it."""
+    authority: str | None = None
+    """The https URL under which clients reach the token endpoint. Default: `https://login.<base_domain>:<port>`."""
+    http01_listen: str | None = None
+    """Address and port for answering http-01 challenges, usually `0.0.0.0:80`. Without it http-01 cannot be used."""
+    vault_hosts: dict[str, str] = {}
+    """Further host names or IP addresses that stand for a vault: `"keys.example.com" = "demo"`."""
+
+    @field_validator("listen", "http01_listen")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @field_validator("authority")
+    @classmethod
+    def _https(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("https://"):
+            raise ValueError("must be an https URL, because clients send secrets there")
+        return value
+
+
+class TLSSection(_Section):
+    """The server's own certificate. Without files the broker issues one from an authority of its own (`ca.pem`)."""
+
+    certificate: Path | None = None
+    """PEM file with the certificate and its chain. It is read again when it changes."""
+    key: Path | None = None
+    """PEM file with the private key."""
+
+    @model_validator(mode="after")
+    def _both(self) -> TLSSection:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("tls.certificate and tls.key belong together: set both or neither")
+        return self
+
+
+class SealSection(_Section):
+    """Where the seal key comes from: exactly one of these. Default: the file `seal.key` in the data directory."""
+
+    file: Path | None = None
+    """A file with 64 hexadecimal digits and mode 0600; `certbroker init` makes one."""
+    credential: str | None = None
+    """The name of a systemd credential (`LoadCredential=`) with the same content."""
+    passphrase: SecretStr | None = None
+    """A passphrase, better set as CERTBROKER_SEAL__PASSPHRASE than in a file."""
+
+    @model_validator(mode="after")
+    def _one(self) -> SealSection:
+        if sum(value is not None for value in (self.file, self.credential, self.passphrase)) > 1:
+            raise ValueError("set only one of seal.file, seal.credential and seal.passphrase")
+        return self
+
+
+class DataSection(_Section):
+    """What the broker keeps on disk."""
+
+    directory: Path = Path("/var/lib/certbroker")
+    """Holds the database, and the server's certificate where the broker issues that itself."""
+
+
+class EgressSection(_Section):
+    """Which other servers the broker may contact. The default is https to public addresses."""
+
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Private networks that may be contacted nevertheless, such as that of an internal CA."""
+    allowed_hosts: tuple[str, ...] = ()
+    """When not empty, only these hosts; `*.example.com` stands for all below it."""
+    plain_http_hosts: tuple[str, ...] = ()
+    """Hosts that may be contacted without TLS."""
+    trust: tuple[Path, ...] = ()
+    """PEM files with CA certificates to trust besides those of the system."""
+    proxy: str | None = None
+    """The URL of an http proxy."""
+
+
+class DNSUpdateSection(_Section):
+    """A DNS server that takes dynamic updates (RFC 2136) signed with TSIG (RFC 8945)."""
+
+    kind: Literal["rfc2136"]
+    server: str
+    """Address of the primary server."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 53
+    key_name: str
+    key_secret: SecretStr
+    """The TSIG key in base64, as in the server's own configuration."""
+    key_algorithm: str = "hmac-sha256"
+    zone: str | None = None
+    """The zone to update; found by its SOA record when absent."""
+    ttl: Annotated[int, Field(ge=0, le=86400)] = 60
+    propagation: Annotated[float, Field(ge=0, le=3600)] = 120.0
+    """Seconds to wait at most until the authoritative servers answer with a new record."""
+    nameservers: tuple[str, ...] = ()
+    """Authoritative servers to ask as `address` or `address:port`; found by NS records when empty."""
+
+
+class DNSHookSection(_Section):
+    """A command that publishes and withdraws TXT records."""
+
+    kind: Literal["hook"]
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The program and its arguments; no shell is involved."""
+    environment: dict[str, str] = Field(default={}, repr=False)
+    """Variables for the command besides those that describe the record."""
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """Seconds that the command may take."""
+
+
+class LogSection(_Section):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+DNSSection = Annotated[DNSUpdateSection | DNSHookSection, Field(discriminator="kind")]
+
+
+class Configuration(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CERTBROKER_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    server: ServerSection = ServerSection()
+    tls: TLSSection = TLSSection()
+    seal: SealSection = SealSection()
+    data: DataSection = DataSection()
+    egress: EgressSection = EgressSection()
+    dns: dict[str, DNSSection] = {}
+    log: LogSection = LogSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file, which comes in as init settings."""
+        return env_settings, init_settings
+
+
+def load(path: Path) -> Configuration:
+    """The configuration in a TOML file. Raises ConfigurationError."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"The configuration file {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"The configuration file {path} cannot be read: {error}.") from None
+    return build(values)
+
+
+def build(values: dict[str, Any]) -> Configuration:
+    """The configuration from values as a TOML file has them. Raises ConfigurationError."""
+    try:
+        return Configuration(**values)
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+        )
+        raise ConfigurationError(f"The configuration is not valid:\n{problems}") from None
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[host]:port`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535 or not host.strip("[]"):
+        raise ValueError(f"{text!r} is not of the form address:port")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,151 @@
+"""Certificates as they arrive: put in order, matched with their key, and checked before anything is stored."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certbroker.domain.csr import names_of
+from certbroker.domain.errors import Invalid
+from certbroker.domain.keys import KEY_USAGES, PublicKey, same_public_key, spec_of
+from certbroker.domain.policy import (
+    EMAIL_CONTACTS,
+    PKCS12,
+    UNKNOWN,
+    CertificatePolicy,
+    LifetimeAction,
+    SubjectAlternativeNames,
+)
+from certbroker.domain.records import CertificateFacts
+
+MAX_CHAIN = 16
+
+
+def parse(certificates: tuple[bytes, ...]) -> list[x509.Certificate]:
+    """The certificates in DER, parsed. Invalid when one is not a certificate, or there are too many."""
+    if not certificates:
+        raise Invalid("There is no certificate in the request.")
+    if len(certificates) > MAX_CHAIN:
+        raise Invalid(f"A chain has at most {MAX_CHAIN} certificates; {len(certificates)} were given.")
+    try:
+        return [x509.load_der_x509_certificate(der) for der in certificates]
+    except ValueError:
+        raise Invalid("One of the certificates is not an X.509 certificate in DER.") from None
+
+
+def in_order(certificates: list[x509.Certificate], key: object) -> list[x509.Certificate]:
+    """The end entity's certificate, the one for `key`, first; then its issuers; then whatever does not belong to the path.
+
+    Raises Invalid when no certificate is for the key.
+    """
+    mine = [certificate for certificate in certificates if _is_for(certificate, key)]
+    if not mine:
+        raise Invalid("None of the certificates belongs to the private key: their public keys differ.")
+    path = [max(mine, key=lambda certificate: certificate.not_valid_before_utc)]
+    others = [certificate for certificate in certificates if certificate != path[0]]
+    while issuer := next((other for other in others if _issued(other, path[-1])), None):
+        path.append(issuer)
+        others.remove(issuer)
+    return path + others
+
+
+def check_leaf(leaf: x509.Certificate, now: datetime) -> None:
+    """Raise Invalid when the certificate has expired or its key is too weak to be kept."""
+    spec_of(public_key(leaf))
+    if leaf.not_valid_after_utc <= now:
+        raise Invalid(
+            f"The certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}; import one that is still valid."
+        )
+
+
+def missing_names(leaf: x509.Certificate, wanted: SubjectAlternativeNames) -> list[str]:
+    """The DNS names and addresses that were wanted and are not in the certificate."""
+    have = names_of(leaf)
+    dns = {name.lower() for name in have.dns_names}
+    return [name for name in wanted.dns_names if name.lower() not in dns] + [
+        address for address in wanted.ip_addresses if address not in have.ip_addresses
+    ]
+
+
+def facts_of(chain: list[x509.Certificate], *, exportable: bool, preserve_order: bool) -> CertificateFacts:
+    """What is stored about a chain whose first certificate is the end entity's."""
+    leaf = chain[0]
+    return CertificateFacts(
+        chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
+        sha1=leaf.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 - x5t (RFC 7517 section 4.8) is SHA-1; it protects nothing
+        sha256=leaf.fingerprint(hashes.SHA256()).hex(),
+        serial=f"{leaf.serial_number:x}",
+        not_before=int(leaf.not_valid_before_utc.timestamp()),
+        not_after=int(leaf.not_valid_after_utc.timestamp()),
+        exportable=exportable,
+        preserve_order=preserve_order,
+        issuer=leaf.issuer.rfc4514_string(),
+    )
+
+
+def policy_of(leaf: x509.Certificate) -> CertificatePolicy:
+    """The policy that an imported certificate gets: read from the certificate, with a mail at 80 % of its life."""
+    lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    try:
+        ekus = tuple(oid.dotted_string for oid in leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        ekus = ()
+    return CertificatePolicy(
+        key=spec_of(public_key(leaf)),
+        content_type=PKCS12,
+        subject=leaf.subject.rfc4514_string(),
+        sans=names_of(leaf),
+        ekus=ekus,
+        key_usage=_key_usage(leaf),
+        validity_months=max(1, round(lifetime / timedelta(days=30.44))),
+        lifetime_actions=(LifetimeAction(EMAIL_CONTACTS, lifetime_percentage=80),),
+        issuer=UNKNOWN,
+    )
+
+
+def public_key(certificate: x509.Certificate) -> PublicKey:
+    """The certificate's key; Invalid when it is of a kind that is not supported."""
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise Invalid("The certificate's key is of a kind that is not supported: use RSA or EC.")
+    return key
+
+
+def _is_for(certificate: x509.Certificate, key: object) -> bool:
+    mine = certificate.public_key()
+    return isinstance(mine, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and same_public_key(mine, key)
+
+
+def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    if issuer.subject != certificate.issuer or certificate.subject == certificate.issuer:
+        return False
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _key_usage(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return ()
+    agreement = usage.key_agreement
+    flags = (
+        usage.digital_signature,
+        usage.content_commitment,
+        usage.key_encipherment,
+        usage.data_encipherment,
+        agreement,
+        usage.key_cert_sign,
+        usage.crl_sign,
+        agreement and usage.encipher_only,
+        agreement and usage.decipher_only,
+    )
+    return tuple(name for name, flag in zip(KEY_USAGES, flags, strict=True) if flag)

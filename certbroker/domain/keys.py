@@ -1,0 +1,116 @@
+"""Key types, what they may be used for, and what of them is public."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from certbroker.domain.errors import Invalid
+
+CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
+    "P-256": ec.SECP256R1,
+    "P-384": ec.SECP384R1,
+    "P-521": ec.SECP521R1,
+    "P-256K": ec.SECP256K1,
+}
+CURVE_NAMES: Final[dict[str, str]] = {curve().name: name for name, curve in CURVES.items()}
+RSA_SIZES: Final = (2048, 3072, 4096)
+
+# NIST SP 800-57 part 1, table 2: below 2048 bits an RSA key no longer gives 112 bits of security. The upper bound keeps
+# one foreign key from costing seconds of arithmetic.
+MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 8192
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """What key to make: a Key Vault key type with its size in bits (RSA) or curve (EC)."""
+
+    kty: str = "RSA"
+    size: int | None = None
+    curve: str | None = None
+
+    @property
+    def family(self) -> str:
+        """`RSA` or `EC`, whether in software or in an HSM."""
+        return self.kty.removesuffix("-HSM")
+
+    @property
+    def hsm(self) -> bool:
+        return self.kty.endswith("-HSM")
+
+    def complete(self) -> KeySpec:
+        """This spec with its defaults filled in (RSA 2048, P-256), or Invalid where it contradicts itself."""
+        if self.kty not in ("RSA", "RSA-HSM", "EC", "EC-HSM"):
+            raise Invalid(f"key_props.kty {self.kty!r} is not supported for certificates: use RSA or EC.")
+        if self.family == "RSA":
+            if self.curve is not None:
+                raise Invalid("key_props.crv is only for EC keys; remove it or set kty to EC.")
+            size = self.size or 2048
+            if size not in RSA_SIZES:
+                raise Invalid(f"key_props.key_size {size} is not supported: RSA keys have 2048, 3072 or 4096 bits.")
+            return KeySpec(self.kty, size, None)
+        curve = self.curve or next((name for name, bits in CURVE_BITS.items() if bits == self.size), "P-256")
+        if curve not in CURVES:
+            raise Invalid(f"key_props.crv {curve!r} is not supported: use one of {', '.join(CURVES)}.")
+        if self.size is not None and self.size != CURVE_BITS[curve]:
+            raise Invalid(f"key_props.key_size {self.size} does not belong to curve {curve}; leave it out.")
+        return KeySpec(self.kty, CURVE_BITS[curve], curve)
+
+
+CURVE_BITS: Final = {"P-256": 256, "P-384": 384, "P-521": 521, "P-256K": 256}
+
+
+def spec_of(key: PublicKey) -> KeySpec:
+    """The spec of an existing software key; Invalid when it is too weak or of a kind we do not keep."""
+    if isinstance(key, rsa.RSAPublicKey):
+        if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+            raise Invalid(
+                f"The RSA key has {key.key_size} bits; keys of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits are accepted."
+            )
+        return KeySpec("RSA", key.key_size, None)
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVE_NAMES:
+        name = CURVE_NAMES[key.curve.name]
+        return KeySpec("EC", CURVE_BITS[name], name)
+    raise Invalid(f"The key is of a kind that is not supported: use RSA or EC on one of {', '.join(CURVES)}.")
+
+
+def same_public_key(one: PublicKey, other: object) -> bool:
+    """Whether both are the same key, compared by their numbers."""
+    if isinstance(one, rsa.RSAPublicKey):
+        return isinstance(other, rsa.RSAPublicKey) and one.public_numbers() == other.public_numbers()
+    return isinstance(other, ec.EllipticCurvePublicKey) and one.public_numbers() == other.public_numbers()
+
+
+KEY_USAGES: Final = (
+    "digitalSignature",
+    "nonRepudiation",
+    "keyEncipherment",
+    "dataEncipherment",
+    "keyAgreement",
+    "keyCertSign",
+    "cRLSign",
+    "encipherOnly",
+    "decipherOnly",
+)
+
+_OPERATIONS: Final = {
+    "digitalSignature": ("sign", "verify"),
+    "nonRepudiation": ("sign", "verify"),
+    "keyCertSign": ("sign", "verify"),
+    "cRLSign": ("sign", "verify"),
+    "keyEncipherment": ("wrapKey", "unwrapKey"),
+    "dataEncipherment": ("encrypt", "decrypt"),
+    "encipherOnly": ("encrypt",),
+    "decipherOnly": ("decrypt",),
+}
+
+
+def operations_for(key_usage: tuple[str, ...]) -> tuple[str, ...]:
+    """The key operations that a certificate's key usage allows, each once and in a stable order."""
+    return tuple(dict.fromkeys(operation for usage in key_usage for operation in _OPERATIONS.get(usage, ())))

@@ -1,0 +1,216 @@
+"""One attempt to obtain one version of a certificate, as a state machine.
+
+    Prepared ──KeyMade──► AwaitingIssuer ──Issued──► Completed
+        │                   │   ▲  │ ──Refused───► Failed
+        │                   └───┘ Waiting, Unavailable
+        └──KeyMade──► AwaitingMerge ──Issued──► Completed
+
+    CancelRequested ends any unfinished state as Cancelled, DeadlinePassed as Failed.
+
+The rules:
+
+- A state holds only what exists in that state, and says by its `act_at` when the engine looks at it next: no `act_at`
+  means that somebody else acts, or that nobody has to.
+- `advance` is pure. An event that does not fit the state raises `ValueError` and changes nothing.
+- Completed, Failed and Cancelled are final. A new attempt is a new operation.
+- Every unfinished state that the engine works on has a deadline; an AwaitingMerge operation waits for a person for as long
+  as the person needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+# The longest that an operation is worked on. Certification authorities that validate by hand take days, not weeks, and
+# an ACME order lives for at most seven days.
+DEADLINE: Final = timedelta(days=7)
+
+# Waits between attempts at an issuer that cannot be reached: they double from the first to the last.
+FIRST_RETRY: Final = timedelta(seconds=5)
+LAST_RETRY: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an operation waits or failed. `code` is stable and for machines, `message` says what to do."""
+
+    code: str
+    message: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Wanted, and nothing made yet: the engine makes the key and the CSR."""
+
+    act_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingIssuer:
+    """The key exists; the engine asks the issuer at `act_at`. `failures` counts the attempts in a row that found no issuer."""
+
+    csr: bytes
+    act_at: datetime
+    detail: str
+    failures: int = 0
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingMerge:
+    """The key exists; a person carries the CSR out and merges the answer."""
+
+    csr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The certificate is stored under the operation's version."""
+
+    csr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Given up; the problem says why and what to do."""
+
+    problem: Problem
+    csr: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Ended because its owner asked for it."""
+
+    csr: bytes | None = None
+
+
+Unfinished = Prepared | AwaitingIssuer | AwaitingMerge
+Finished = Completed | Failed | Cancelled
+State = Unfinished | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMade:
+    """The key is stored and its CSR built. `merge` when a person is the issuer."""
+
+    csr: bytes
+    merge: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The issuer works on it, or waits for somebody; look again at `until`."""
+
+    until: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The issuer could not be asked now; it named `retry_at`, or nothing."""
+
+    problem: Problem
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """The certificate is there, checked, and stored in the same transaction as this event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It will not be issued: asking again in the same way is pointless."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The owner wants the operation to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """The operation took longer than it may."""
+
+
+Event = KeyMade | Waiting | Unavailable | Issued | Refused | CancelRequested | DeadlinePassed
+
+
+def advance(state: State, event: Event, now: datetime) -> State:
+    """The state after `event`; ValueError when the event does not fit the state."""
+    match state, event:
+        case Prepared(), KeyMade(csr, merge=True):
+            return AwaitingMerge(csr)
+        case Prepared(), KeyMade(csr, merge=False):
+            return AwaitingIssuer(csr, now, "Pending certificate created. The issuer is about to be asked.")
+        case AwaitingIssuer(), Waiting(until, detail):
+            return AwaitingIssuer(state.csr, until, detail)
+        case AwaitingIssuer() | Prepared(), Unavailable(problem, retry_at):
+            return _later(state, problem, retry_at, now)
+        case ((AwaitingIssuer(csr) | AwaitingMerge(csr)), Issued()):
+            return Completed(csr)
+        case ((AwaitingIssuer(csr) | AwaitingMerge(csr)), Refused(problem)):
+            return Failed(problem, csr)
+        case Prepared(), Refused(problem):
+            return Failed(problem)
+        case ((Prepared() | AwaitingIssuer() | AwaitingMerge()), CancelRequested()):
+            return Cancelled(csr_of(state))
+        case ((Prepared() | AwaitingIssuer()), DeadlinePassed()):
+            return Failed(_deadline_problem(state), csr_of(state))
+        case _:
+            raise ValueError(f"{type(event).__name__} does not fit {type(state).__name__}")
+
+
+def _later(state: Prepared | AwaitingIssuer, problem: Problem, retry_at: datetime | None, now: datetime) -> State:
+    """The same state, tried again when the issuer said so, or after a wait that doubles with every failure."""
+    if isinstance(state, Prepared):
+        return Prepared(retry_at or now + FIRST_RETRY)
+    pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(state.failures, 16))
+    return replace(
+        state,
+        act_at=retry_at or now + pause,
+        detail=f"The issuer could not be used and will be asked again. {problem.message}",
+        failures=state.failures + 1,
+        problem=problem,
+    )
+
+
+def _deadline_problem(state: Prepared | AwaitingIssuer) -> Problem:
+    last = state.problem if isinstance(state, AwaitingIssuer) else None
+    return Problem(
+        "DeadlinePassed",
+        f"The certificate was not issued within {DEADLINE.days} days. Correct the cause and create it again.",
+        last.message if last else None,
+    )
+
+
+def csr_of(state: State) -> bytes | None:
+    """The CSR in DER, once it exists."""
+    match state:
+        case Prepared():
+            return None
+        case AwaitingIssuer(csr) | AwaitingMerge(csr) | Completed(csr) | Failed(_, csr) | Cancelled(csr):
+            return csr
+        case _:
+            assert_never(state)
+
+
+def act_at(state: State) -> datetime | None:
+    """When the engine looks at the operation next; None when it has nothing to do."""
+    match state:
+        case Prepared(due) | AwaitingIssuer(_, due):
+            return due
+        case AwaitingMerge() | Completed() | Failed() | Cancelled():
+            return None
+        case _:
+            assert_never(state)
+
+
+def is_finished(state: State) -> bool:
+    return isinstance(state, Completed | Failed | Cancelled)

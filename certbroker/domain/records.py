@@ -1,0 +1,131 @@
+"""What is stored: versions of objects, operations, and the sealed form of what is secret in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from certbroker.domain.objects import Attributes, Deletion, Kind
+from certbroker.domain.operation import State
+from certbroker.domain.policy import CertificatePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBytes:
+    """Bytes under their own data key, which is wrapped by the vault's key-encryption key number `kek`."""
+
+    kek: int
+    dek: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What sealed bytes belong to. It is authenticated with them, so that one row's bytes do not open in another's."""
+
+    vault_id: int
+    kind: str
+    name: str
+    version: str
+
+    def encoded(self) -> bytes:
+        """Each part with its length before it, so that no two identities share an encoding."""
+        parts = (str(self.vault_id), self.kind, self.name.lower(), self.version)
+        return b"".join(len(part).to_bytes(4) + part for part in (text.encode() for text in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The part of an object that all of its versions share."""
+
+    name: str
+    current: str
+    managed: bool = False
+    deletion: Deletion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """What is public about a key version. `public` is a DER SubjectPublicKeyInfo."""
+
+    kty: str
+    size: int | None
+    curve: str | None
+    operations: tuple[str, ...]
+    exportable: bool
+    public: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """A certificate version: its chain in DER, the end entity first; digests in lower-case hexadecimal."""
+
+    chain: tuple[bytes, ...]
+    sha1: str
+    sha256: str
+    serial: str
+    not_before: int
+    not_after: int
+    exportable: bool
+    preserve_order: bool = False
+    issuer: str = ""
+
+    @property
+    def leaf(self) -> bytes:
+        return self.chain[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a secret, key or certificate. `sealed` is the secret value or the private key."""
+
+    kind: Kind
+    name: str
+    version: str
+    attributes: Attributes
+    tags: dict[str, str] = field(default_factory=dict)
+    content_type: str | None = None
+    managed: bool = False
+    key: KeyFacts | None = None
+    certificate: CertificateFacts | None = None
+    sealed: SealedBytes | None = None
+    previous: str | None = None
+
+    def identity(self, vault_id: int) -> Identity:
+        return Identity(vault_id, self.kind, self.name, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A certificate operation as it is stored. `version` is the version that it will make.
+
+    `fence` counts the owners it has had: who holds an older number cannot write any more.
+    """
+
+    id: str
+    vault_id: int
+    name: str
+    version: str
+    policy: CertificatePolicy
+    state: State
+    created: datetime
+    deadline: datetime
+    tags: dict[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    preserve_order: bool = False
+    cancellation_requested: bool = False
+    sealed_key: SealedBytes | None = None
+    fence: int = 0
+
+    @property
+    def key_identity(self) -> Identity:
+        return Identity(self.vault_id, "operation", self.name, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody to tell about the certificates of a vault."""
+
+    email: str
+    name: str | None = None
+    phone: str | None = None

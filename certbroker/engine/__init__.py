@@ -1,0 +1,1 @@
+"""The engine: a ticker over the work that the database holds."""

@@ -1,0 +1,91 @@
+"""The ticker. APScheduler wakes the engine at intervals, a create wakes it at once; the work itself is in the database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from certbroker.engine.issue import IssueSweep
+from certbroker.services.broker import Broker
+
+_TICK_SECONDS: Final = 1.0
+_HOUSEKEEPING_SECONDS: Final = 60.0
+_log = structlog.get_logger("certbroker.engine")
+
+
+class Engine:
+    """Sweeps as long as it runs. `wake` may be set by anybody, from any thread."""
+
+    def __init__(self, broker: Broker, wake: threading.Event, chores: tuple[Callable[[], None], ...] = ()) -> None:
+        self._broker = broker
+        self._wake = wake
+        self._chores = chores
+        self._issue = IssueSweep(broker.operations, wake)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        # A job that is late is late because the machine was suspended or busy: running it once is right, dropping it
+        # after APScheduler's default second is not.
+        defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        self._ticker = BackgroundScheduler(timezone=UTC, job_defaults=defaults)
+
+    def start(self) -> None:
+        self._ticker.add_job(self._wake.set, "interval", seconds=_TICK_SECONDS, id="tick")
+        self._ticker.add_job(
+            self._housekeeping,
+            "interval",
+            seconds=_HOUSEKEEPING_SECONDS,
+            id="housekeeping",
+            next_run_time=datetime.now(UTC),
+        )
+        self._ticker.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the steps in hand and end."""
+        self._ticker.shutdown(wait=True)
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+        self._issue.stop()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                claimed = self._issue.sweep()
+                pause = 0.0 if claimed else self._pause()
+            except Exception:
+                _log.exception("sweep failed")
+                pause = _TICK_SECONDS
+            if pause > 0:
+                self._wake.wait(pause)
+
+    def _pause(self) -> float:
+        """Seconds until there is work that no tick or wake-up will announce."""
+        due = self._broker.operations.next_due()
+        if due is None:
+            return _TICK_SECONDS
+        # What is due already and was not claimed waits for a thread, and a thread that becomes free wakes us.
+        ahead = (due - self._broker.clock.now()).total_seconds()
+        return min(max(ahead, 0.02), _TICK_SECONDS)
+
+    def _housekeeping(self) -> None:
+        """Chores that may be late. One that fails does not keep the next from its turn."""
+        for chore in (self._purge, self._expire_challenges, *self._chores):
+            try:
+                chore()
+            except Exception:
+                _log.exception("housekeeping failed", chore=chore.__name__)
+
+    def _purge(self) -> None:
+        while purged := self._broker.deletions.purge_due():
+            _log.info("objects purged at the end of their recovery period", count=purged)
+
+    def _expire_challenges(self) -> None:
+        now = self._broker.clock.now()
+        self._broker.store.write(lambda transaction: transaction.issuers.expire_challenges(now))

@@ -1,0 +1,1 @@
+"""The seal, and private keys in software."""

@@ -1,0 +1,86 @@
+"""The key hierarchy below the seal key.
+
+Each sealed value has a data key of its own, used for exactly one AES-256-GCM message; the data key is wrapped by the
+vault's key-encryption key, and that by the seal key. The identity of the row is authenticated data of both messages, so
+bytes moved to another row do not open. Deleting the row's wrapped data key makes the value unreadable for good.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from certbroker.domain.errors import Sealed
+from certbroker.domain.records import Identity, SealedBytes
+from certbroker.ports.seal import SealKey, WrappedKey, WrappedKeys
+
+_NONCE: Final = 12
+_DATA: Final = b"certbroker data key 1\0"
+_VALUE: Final = b"certbroker value 1\0"
+
+
+class EnvelopeSeal:
+    """Seals values with the keys of their vaults, which it unwraps once and keeps."""
+
+    def __init__(self, seal_key: SealKey, keys: WrappedKeys) -> None:
+        self._seal_key = seal_key
+        self._keys = keys
+        self._lock = threading.Lock()
+        self._open: dict[int, AESGCM] = {}
+        self._current: dict[int, int] = {}
+
+    def close(self, identity: Identity, plaintext: bytes) -> SealedBytes:
+        kek_id = self._current.get(identity.vault_id)
+        if kek_id is None:
+            kek_id = self._find_current(identity.vault_id)
+        row = identity.encoded()
+        data_key = os.urandom(32)
+        nonces = os.urandom(2 * _NONCE)
+        wrap_nonce, nonce = nonces[:_NONCE], nonces[_NONCE:]
+        dek = wrap_nonce + self._kek(kek_id).encrypt(wrap_nonce, data_key, _DATA + row)
+        return SealedBytes(kek_id, dek, nonce + AESGCM(data_key).encrypt(nonce, plaintext, _VALUE + row))
+
+    def open(self, identity: Identity, sealed: SealedBytes) -> bytes:
+        row = identity.encoded()
+        try:
+            data_key = self._kek(sealed.kek).decrypt(sealed.dek[:_NONCE], sealed.dek[_NONCE:], _DATA + row)
+            return AESGCM(data_key).decrypt(sealed.payload[:_NONCE], sealed.payload[_NONCE:], _VALUE + row)
+        except InvalidTag:
+            raise Sealed("The stored value does not belong to its row or has been altered.") from None
+
+    def new_kek(self, vault_id: int) -> tuple[str, bytes]:
+        return self._seal_key.id, self._seal_key.wrap(os.urandom(32), _context(vault_id))
+
+    def forget(self) -> None:
+        """Look up everything again: the current keys may have changed."""
+        with self._lock:
+            self._open.clear()
+            self._current.clear()
+
+    def _kek(self, kek_id: int) -> AESGCM:
+        return self._open.get(kek_id) or self._unwrap(self._keys.get(kek_id))
+
+    def _find_current(self, vault_id: int) -> int:
+        wrapped = self._keys.current(vault_id)
+        self._unwrap(wrapped)
+        assert wrapped is not None
+        self._current[vault_id] = wrapped.id
+        return wrapped.id
+
+    def _unwrap(self, wrapped: WrappedKey | None) -> AESGCM:
+        if wrapped is None:
+            raise Sealed("The vault has no key-encryption key; the database is incomplete.")
+        if wrapped.seal_id != self._seal_key.id:
+            raise Sealed(f"The key-encryption key needs seal key {wrapped.seal_id}; {self._seal_key.id} is configured.")
+        key = AESGCM(self._seal_key.unwrap(wrapped.wrapped, _context(wrapped.vault_id)))
+        with self._lock:
+            self._open[wrapped.id] = key
+        return key
+
+
+def _context(vault_id: int) -> bytes:
+    return b"certbroker vault key 1\0" + str(vault_id).encode()

@@ -1,0 +1,39 @@
+"""All use cases together, as the composition root has built them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from certbroker.ports.clock import Clock
+from certbroker.services.access import Access
+from certbroker.services.backup import Backups
+from certbroker.services.certificates import Certificates
+from certbroker.services.deletion import Deletions
+from certbroker.services.issuers import Board, Issuers
+from certbroker.services.keys import Keys
+from certbroker.services.listings import Listings
+from certbroker.services.operations import Operations
+from certbroker.services.secrets import Secrets
+from certbroker.services.tokens import Tokens
+from certbroker.services.vaults import Vaults
+from certbroker.store.database import SQLiteStore
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """What `web` and `engine` work with."""
+
+    store: SQLiteStore
+    clock: Clock
+    vaults: Vaults
+    secrets: Secrets
+    keys: Keys
+    certificates: Certificates
+    operations: Operations
+    issuers: Issuers
+    board: Board
+    listings: Listings
+    deletions: Deletions
+    backups: Backups
+    access: Access
+    tokens: Tokens

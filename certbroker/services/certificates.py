@@ -1,0 +1,313 @@
+"""Certificates: asking for one, merging an answer, importing, reading, and their policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from certbroker.domain import chain as chains
+from certbroker.domain import operation as states
+from certbroker.domain.audit import Caller, record
+from certbroker.domain.errors import Forbidden, Invalid, NotFound, OperationInProgress
+from certbroker.domain.objects import Attributes, Changes, Kind, Vault, check_name
+from certbroker.domain.policy import SELF, UNKNOWN, CertificatePolicy
+from certbroker.domain.records import Operation, Version
+from certbroker.ports.clock import Clock
+from certbroker.ports.keystore import KeyStore
+from certbroker.ports.seal import Seal
+from certbroker.services.completion import Completion
+from certbroker.services.foreign import Imported
+from certbroker.services.naming import live, new_version, not_found, usable_for_certificate
+from certbroker.store.database import SQLiteStore
+from certbroker.store.transaction import SQLTransaction
+
+Revise = Callable[[CertificatePolicy | None], CertificatePolicy]
+"""Makes the new policy out of the one that is stored, or out of nothing. Raises Invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateView:
+    """A certificate as its owner sees it. `version` has no version number and no chain before the first issuance."""
+
+    version: Version
+    policy: CertificatePolicy | None = None
+    operation: Operation | None = None
+
+
+class Certificates:
+    """What callers do with certificates. `wake` tells the engine that there is work."""
+
+    def __init__(
+        self, store: SQLiteStore, seal: Seal, keystore: KeyStore, clock: Clock, wake: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._seal = seal
+        self._keystore = keystore
+        self._clock = clock
+        self._wake = wake
+
+    def create(
+        self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, *, preserve_order: bool = False
+    ) -> Operation:
+        """Ask for a new version; the engine makes it.
+
+        Raises Invalid, OperationInProgress, Conflict, DeletedButRecoverable.
+        """
+        check_name(name)
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> Operation:
+            head = usable_for_certificate(transaction, vault.id, name)
+            _refuse_second(transaction, vault, name)
+            policy = _revised(transaction, vault, name, revise, now)
+            transaction.objects.put_policy(vault.id, name, policy)
+            transaction.objects.reserve(vault.id, Kind.CERTIFICATE, name)
+            operation = Operation(
+                id=new_version(),
+                vault_id=vault.id,
+                name=head.name if head else name,
+                version=new_version(),
+                policy=policy,
+                state=states.Prepared(now),
+                created=now,
+                deadline=now + states.DEADLINE,
+                tags=changes.tags or {},
+                enabled=changes.enabled is not False,
+                preserve_order=preserve_order,
+            )
+            transaction.operations.add(operation)
+            transaction.audit(record(caller, now, f"/certificates/{name}/pending", status=202))
+            return operation
+
+        operation = self._store.write(work)
+        self._wake()
+        return operation
+
+    def import_(
+        self,
+        caller: Caller,
+        vault: Vault,
+        name: str,
+        imported: Imported,
+        revise: Revise,
+        changes: Changes,
+        *,
+        preserve_order: bool = False,
+    ) -> CertificateView:
+        """Store a certificate that exists already, with its key, as a new version.
+
+        Raises Invalid, OperationInProgress, Conflict, DeletedButRecoverable.
+        """
+        check_name(name)
+        now = self._clock.now()
+        key = self._keystore.load(imported.key)
+        parsed = chains.parse(imported.certificates)
+        ordered = chains.in_order(parsed, key.public_key())
+        chains.check_leaf(ordered[0], now)
+        described = chains.policy_of(ordered[0])
+        version = new_version()
+
+        def work(transaction: SQLTransaction) -> CertificateView:
+            head = usable_for_certificate(transaction, vault.id, name)
+            _refuse_second(transaction, vault, name)
+            stored = transaction.objects.policy(vault.id, name)
+            base = replace(described, created=stored.created if stored else int(now.timestamp()))
+            policy = replace(revise(base), key=described.key, updated=int(now.timestamp()))
+            policy.check()
+            _check_issuer(transaction, vault, policy)
+            transaction.objects.put_policy(vault.id, name, policy)
+            completion = Completion(
+                vault.id,
+                head.name if head else name,
+                version,
+                policy,
+                chains.facts_of(
+                    parsed if preserve_order else ordered, exportable=policy.exportable, preserve_order=preserve_order
+                ),
+                changes.enabled is not False,
+                changes.tags or {},
+            )
+            certificate = completion.store(transaction, self._seal, self._keystore, key, now)
+            transaction.audit(record(caller, now, f"/certificates/{name}/{version}"))
+            return CertificateView(certificate, policy, transaction.operations.pending(vault.id, name))
+
+        return self._store.write(work)
+
+    def get(self, vault: Vault, name: str, version: str) -> CertificateView:
+        """A version; without a number the current one with its policy and pending operation. Raises NotFound."""
+        with self._store.read() as transaction:
+            found = transaction.objects.get(vault.id, Kind.CERTIFICATE, name, version)
+            if version and found is not None:
+                return CertificateView(found)
+            head = transaction.objects.head(vault.id, Kind.CERTIFICATE, name)
+            if version or head is None or head.deletion is not None:
+                raise not_found("certificate", name, version)
+            policy = transaction.objects.policy(vault.id, name)
+            operation = transaction.operations.pending(vault.id, name)
+            return CertificateView(found or without_version(head.name, policy), policy, operation)
+
+    def update(self, caller: Caller, vault: Vault, name: str, version: str, changes: Changes) -> CertificateView:
+        """Change the attributes or tags of a version; its key and secret follow. Raises NotFound."""
+        now = self._clock.now()
+        # Validity is the certificate's own: it cannot be written, only enabled and tags can.
+        changes = replace(changes, not_before=None, expires=None, content_type=None)
+        backing = replace(enabled=changes.enabled)
+
+        def work(transaction: SQLTransaction) -> CertificateView:
+            found = transaction.objects.get(vault.id, Kind.CERTIFICATE, name, version)
+            if found is None:
+                raise not_found("certificate", name, version)
+            seconds = int(now.timestamp())
+            changed = transaction.objects.change(vault.id, Kind.CERTIFICATE, found, changes, seconds)
+            for kind in (Kind.KEY, Kind.SECRET):
+                behind = transaction.objects.get(vault.id, kind, name, found.version)
+                if behind is not None:
+                    transaction.objects.change(vault.id, kind, behind, backing, seconds)
+            transaction.audit(record(caller, now, f"/certificates/{found.name}/{found.version}"))
+            if version:
+                return CertificateView(changed)
+            return CertificateView(
+                changed, transaction.objects.policy(vault.id, name), transaction.operations.pending(vault.id, name)
+            )
+
+        return self._store.write(work)
+
+    def policy(self, vault: Vault, name: str) -> CertificatePolicy:
+        """The policy of a certificate. Raises NotFound."""
+        with self._store.read() as transaction:
+            live(transaction, vault.id, Kind.CERTIFICATE, name)
+            policy = transaction.objects.policy(vault.id, name)
+        if policy is None:
+            raise not_found("certificate", name)
+        return policy
+
+    def update_policy(self, caller: Caller, vault: Vault, name: str, revise: Revise) -> CertificatePolicy:
+        """Change the policy, which holds from the next issuance on. Raises NotFound, Invalid."""
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> CertificatePolicy:
+            live(transaction, vault.id, Kind.CERTIFICATE, name)
+            policy = _revised(transaction, vault, name, revise, now)
+            transaction.objects.put_policy(vault.id, name, policy)
+            transaction.audit(record(caller, now, f"/certificates/{name}/policy"))
+            return policy
+
+        return self._store.write(work)
+
+    def operation(self, vault: Vault, name: str, request_id: str | None = None) -> Operation:
+        """The pending operation; only when it has this id, if one is given. Raises NotFound."""
+        with self._store.read() as transaction:
+            return _pending(transaction, vault, name, request_id)
+
+    def cancel(self, caller: Caller, vault: Vault, name: str) -> Operation:
+        """Ask that the operation end without a certificate. Raises NotFound, and Forbidden when it has ended."""
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> Operation:
+            operation = _pending(transaction, vault, name, None)
+            if states.is_finished(operation.state):
+                raise Forbidden("The certificate operation has ended already and cannot be cancelled.")
+            transaction.operations.request_cancellation(operation.id, now)
+            transaction.audit(record(caller, now, f"/certificates/{name}/pending"))
+            return replace(operation, cancellation_requested=True)
+
+        operation = self._store.write(work)
+        self._wake()
+        return operation
+
+    def forget_operation(self, caller: Caller, vault: Vault, name: str) -> Operation:
+        """Delete the pending operation, whatever its state, with its unfinished key. Raises NotFound."""
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> Operation:
+            operation = _pending(transaction, vault, name, None)
+            transaction.operations.remove(vault.id, name)
+            transaction.audit(record(caller, now, f"/certificates/{name}/pending"))
+            return operation
+
+        return self._store.write(work)
+
+    def merge(
+        self, caller: Caller, vault: Vault, name: str, certificates: tuple[bytes, ...], changes: Changes
+    ) -> CertificateView:
+        """Complete an operation with the certificate that a person brought for its CSR.
+
+        Raises NotFound, Invalid, and Forbidden when the operation is not one that waits for a merge.
+        """
+        now = self._clock.now()
+        parsed = chains.parse(certificates)
+
+        def work(transaction: SQLTransaction) -> CertificateView:
+            operation = _pending(transaction, vault, name, None)
+            if not isinstance(operation.state, states.AwaitingMerge) or operation.sealed_key is None:
+                raise Forbidden(
+                    "Only an operation that waits for a merge can be merged: this one has ended, or its issuer answers it."
+                )
+            key = self._keystore.load(self._seal.open(operation.key_identity, operation.sealed_key))
+            try:
+                ordered = chains.in_order(parsed, key.public_key())
+            except Invalid:
+                raise Invalid(
+                    "The public key of the end-entity certificate does not match the pending request: merge the "
+                    "certificate that was issued for its CSR."
+                ) from None
+            chains.check_leaf(ordered[0], now)
+            if changes.tags is not None or changes.enabled is not None:
+                operation = replace(
+                    operation,
+                    tags=operation.tags if changes.tags is None else changes.tags,
+                    enabled=operation.enabled if changes.enabled is None else changes.enabled,
+                )
+            completion = Completion.of(operation, parsed if operation.preserve_order else ordered)
+            certificate = completion.store(transaction, self._seal, self._keystore, key, now)
+            done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
+            transaction.operations.save(done)
+            transaction.audit(record(caller, now, f"/certificates/{name}/{operation.version}", status=201))
+            return CertificateView(certificate, transaction.objects.policy(vault.id, name), done)
+
+        return self._store.write(work)
+
+
+def without_version(name: str, policy: CertificatePolicy | None) -> Version:
+    """What stands for a certificate before its first issuance."""
+    created, updated = (policy.created, policy.updated) if policy else (0, 0)
+    return Version(Kind.CERTIFICATE, name, "", Attributes(created, updated, enabled=False))
+
+
+def _pending(transaction: SQLTransaction, vault: Vault, name: str, request_id: str | None) -> Operation:
+    operation = transaction.operations.pending(vault.id, name)
+    if operation is None or request_id not in (None, operation.id):
+        raise NotFound("pending certificate", f"Pending certificate not found: {name} has no such operation.")
+    return operation
+
+
+def _refuse_second(transaction: SQLTransaction, vault: Vault, name: str) -> None:
+    """A name has one unfinished operation at most."""
+    operation = transaction.operations.pending(vault.id, name)
+    if operation is not None and not states.is_finished(operation.state):
+        raise OperationInProgress(
+            f"A new certificate for {name} cannot be made while its pending operation is in progress: wait for it, cancel "
+            "it, or delete it."
+        )
+
+
+def _revised(transaction: SQLTransaction, vault: Vault, name: str, revise: Revise, now: datetime) -> CertificatePolicy:
+    """The new policy, checked, with its times."""
+    stored = transaction.objects.policy(vault.id, name)
+    seconds = int(now.timestamp())
+    policy = replace(revise(stored), created=stored.created if stored else seconds, updated=seconds)
+    policy = replace(policy, key=policy.key.complete())
+    policy.check()
+    _check_issuer(transaction, vault, policy)
+    return policy
+
+
+def _check_issuer(transaction: SQLTransaction, vault: Vault, policy: CertificatePolicy) -> None:
+    if policy.issuer.lower() in (SELF.lower(), UNKNOWN.lower()):
+        return
+    issuer = transaction.issuers.get(vault.id, policy.issuer)
+    if issuer is None:
+        raise Invalid(
+            f"issuer.name {policy.issuer[:64]!r} is neither Self nor Unknown nor an issuer of this vault; set the issuer first."
+        )

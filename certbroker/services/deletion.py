@@ -1,0 +1,122 @@
+"""Deleting, recovering and purging, for all three kinds. A certificate takes its key and secret along."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from certbroker.domain.audit import Caller, engine_caller, record
+from certbroker.domain.errors import Forbidden
+from certbroker.domain.objects import Deletion, Kind, Vault
+from certbroker.domain.records import Head, Version
+from certbroker.ports.clock import Clock
+from certbroker.services.certificates import without_version
+from certbroker.services.naming import live, managed, not_found, with_backing
+from certbroker.store.database import SQLiteStore
+from certbroker.store.transaction import SQLTransaction
+
+_DAY: Final = 86_400
+_PURGES_AT_ONCE: Final = 100
+
+
+class Deletions:
+    """Soft delete: a deleted object can be recovered until its vault's recovery period is over, or it is purged."""
+
+    def __init__(self, store: SQLiteStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def delete(self, caller: Caller, vault: Vault, kind: Kind, name: str) -> tuple[Version, Deletion]:
+        """Delete an object with all its versions. Raises NotFound, and Forbidden for what belongs to a certificate."""
+        now = self._clock.now()
+        seconds = int(now.timestamp())
+        deletion = Deletion(seconds, seconds + vault.recovery.days * _DAY)
+
+        def work(transaction: SQLTransaction) -> tuple[Version, Deletion]:
+            head = live(transaction, vault.id, kind, name)
+            if head.managed:
+                raise managed(kind, name)
+            found = transaction.objects.get(vault.id, kind, name) or _unversioned(transaction, vault.id, head)
+            for each in with_backing(kind):
+                transaction.objects.mark(vault.id, each, name, deletion)
+            if kind is Kind.CERTIFICATE:
+                transaction.operations.remove(vault.id, name)
+            transaction.audit(record(caller, now, f"/{kind}s/{head.name}"))
+            return found, deletion
+
+        return self._store.write(work)
+
+    def get(self, vault: Vault, kind: Kind, name: str) -> tuple[Version, Deletion]:
+        """A deleted object. Raises NotFound."""
+        with self._store.read() as transaction:
+            return _deleted(transaction, vault, kind, name)
+
+    def recover(self, caller: Caller, vault: Vault, kind: Kind, name: str) -> Version:
+        """Make a deleted object live again. Raises NotFound."""
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> Version:
+            found, _ = _deleted(transaction, vault, kind, name)
+            for each in with_backing(kind):
+                transaction.objects.mark(vault.id, each, name, None)
+            transaction.audit(record(caller, now, f"/deleted{kind}s/{found.name}"))
+            return found
+
+        return self._store.write(work)
+
+    def purge(self, caller: Caller, vault: Vault, kind: Kind, name: str) -> None:
+        """Delete for good. Raises NotFound, and Forbidden in a vault with purge protection."""
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> None:
+            found, deletion = _deleted(transaction, vault, kind, name)
+            if vault.recovery.purge_protection:
+                raise Forbidden(
+                    f"Operation purge is not allowed because purge protection is enabled for this vault: {found.name} goes "
+                    f"by itself on {datetime.fromtimestamp(deletion.scheduled_purge, now.tzinfo):%Y-%m-%d}."
+                )
+            _remove(transaction, vault.id, kind, name)
+            transaction.audit(record(caller, now, f"/deleted{kind}s/{found.name}", status=204))
+
+        self._store.write(work)
+
+    def purge_due(self) -> int:
+        """Purge what has been deleted for its vault's whole recovery period; return how many objects went."""
+        now = self._clock.now()
+        seconds = int(now.timestamp())
+        if not self._store.glance().objects.due_for_purge(seconds, 1):
+            return 0
+
+        def work(transaction: SQLTransaction) -> int:
+            due = transaction.objects.due_for_purge(seconds, _PURGES_AT_ONCE)
+            for vault_id, kind, name in due:
+                _remove(transaction, vault_id, kind, name)
+                transaction.audit(
+                    record(
+                        engine_caller(f"{kind.capitalize()}Purge", str(vault_id), ""), now, f"/deleted{kind}s/{name}"
+                    )
+                )
+            return len(due)
+
+        return self._store.write(work)
+
+
+def _deleted(transaction: SQLTransaction, vault: Vault, kind: Kind, name: str) -> tuple[Version, Deletion]:
+    head = transaction.objects.head(vault.id, kind, name)
+    if head is None or head.deletion is None or head.managed:
+        raise not_found(f"deleted {kind}", name)
+    found = transaction.objects.get_deleted(vault.id, kind, name) or _unversioned(transaction, vault.id, head)
+    return found, head.deletion
+
+
+def _unversioned(transaction: SQLTransaction, vault_id: int, head: Head) -> Version:
+    """A certificate that never had a version, only an operation."""
+    return without_version(head.name, transaction.objects.policy(vault_id, head.name))
+
+
+def _remove(transaction: SQLTransaction, vault_id: int, kind: Kind, name: str) -> None:
+    for each in with_backing(kind):
+        transaction.objects.remove(vault_id, each, name)
+    if kind is Kind.CERTIFICATE:
+        transaction.objects.remove_policy(vault_id, name)
+        transaction.operations.remove(vault_id, name)

@@ -1,0 +1,287 @@
+"""Issuers and contacts of a vault, and the opening of an issuer for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from certbroker.domain.audit import Caller, record
+from certbroker.domain.errors import Conflict, Invalid, NotFound
+from certbroker.domain.objects import Page, Vault, check_name
+from certbroker.domain.policy import SELF, UNKNOWN
+from certbroker.domain.records import Contact, Identity, SealedBytes
+from certbroker.ports.clock import Clock
+from certbroker.ports.egress import Egress
+from certbroker.ports.issuer import Administrator, DNSPublisher, Issuer, IssuerKind, IssuerSettings, Resources
+from certbroker.ports.seal import Seal
+from certbroker.services.listings import decode, page
+from certbroker.store.database import SQLiteStore
+from certbroker.store.issuers import PublicSettings, StoredIssuer
+from certbroker.store.transaction import SQLTransaction
+
+_BUILT_IN = {SELF.lower(): SELF, UNKNOWN.lower(): UNKNOWN}
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerChanges:
+    """What a caller sets on an issuer; None keeps what is there."""
+
+    provider: str | None = None
+    account_id: str | None = None
+    password: str | None = None
+    organization_id: str | None = None
+    administrators: tuple[Administrator, ...] | None = None
+    enabled: bool | None = None
+
+    def __repr__(self) -> str:
+        return f"IssuerChanges({self.provider!r})"
+
+
+class Issuers:
+    """Configures issuers, and opens them. Passwords go in and never come out."""
+
+    def __init__(
+        self,
+        store: SQLiteStore,
+        seal: Seal,
+        clock: Clock,
+        kinds: Mapping[str, IssuerKind],
+        egress: Egress,
+        dns: Mapping[str, DNSPublisher],
+    ) -> None:
+        self._store = store
+        self._seal = seal
+        self._clock = clock
+        self._kinds = kinds
+        self._egress = egress
+        self._dns = dns
+
+    def set(self, caller: Caller, vault: Vault, name: str, changes: IssuerChanges) -> StoredIssuer:
+        """Make an issuer or replace all of its settings. Raises Invalid."""
+        check_name(name)
+        if name.lower() in _BUILT_IN:
+            raise Invalid(f"{_BUILT_IN[name.lower()]} is built in; choose another name for the issuer.")
+        if not changes.provider:
+            raise Invalid("provider is missing: name the kind of issuer, for example ACME.")
+        return self._put(caller, vault, name, changes, replacing=True)
+
+    def update(self, caller: Caller, vault: Vault, name: str, changes: IssuerChanges) -> StoredIssuer:
+        """Change the settings that are given. Raises NotFound, Invalid."""
+        return self._put(caller, vault, name, changes, replacing=False)
+
+    def _put(self, caller: Caller, vault: Vault, name: str, changes: IssuerChanges, *, replacing: bool) -> StoredIssuer:
+        now = self._clock.now()
+        seconds = int(now.timestamp())
+
+        def work(transaction: SQLTransaction) -> StoredIssuer:
+            old = transaction.issuers.get(vault.id, name)
+            if old is None and not replacing:
+                raise _not_found(name)
+            base = PublicSettings("") if old is None or replacing else old.settings
+            settings = _changed(base, changes)
+            sealed = None if old is None or replacing else old.sealed_password
+            password = changes.password
+            if password is None and sealed is not None:
+                password = self._password(vault.id, name, sealed)
+            elif password:
+                sealed = self._seal.close(_identity(vault.id, name), password.encode())
+            elif password == "":
+                sealed = None
+            self._check(_settings(name, settings, password))
+            issuer = StoredIssuer(old.name if old else name, settings, old.created if old else seconds, seconds, sealed)
+            transaction.issuers.put(vault.id, issuer)
+            transaction.audit(record(caller, now, f"/certificates/issuers/{name}"))
+            return issuer
+
+        return self._store.write(work)
+
+    def get(self, vault: Vault, name: str) -> StoredIssuer:
+        """An issuer, without its password. Raises NotFound."""
+        issuer = self._store.glance().issuers.get(vault.id, name)
+        if issuer is None:
+            raise _not_found(name)
+        return issuer
+
+    def listing(self, vault: Vault, after: str, size: int) -> Page[StoredIssuer]:
+        rows = self._store.glance().issuers.listing(vault.id, decode(after), size + 1)
+        return page(rows, size, lambda issuer: issuer.name.lower())
+
+    def delete(self, caller: Caller, vault: Vault, name: str) -> StoredIssuer:
+        """Delete an issuer and return what it was. Raises NotFound, and Conflict while operations wait for it."""
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> StoredIssuer:
+            issuer = transaction.issuers.get(vault.id, name)
+            if issuer is None:
+                raise _not_found(name)
+            if transaction.operations.count_unfinished(vault.id, name):
+                raise Conflict(f"Operations are waiting for the issuer {name}: cancel them, or let them finish.")
+            transaction.issuers.remove(vault.id, name)
+            transaction.audit(record(caller, now, f"/certificates/issuers/{name}"))
+            return issuer
+
+        return self._store.write(work)
+
+    def kind(self, vault_id: int, name: str) -> IssuerKind:
+        """The kind of an issuer. Raises NotFound."""
+        built_in = _BUILT_IN.get(name.lower())
+        provider = built_in or self._stored(vault_id, name).settings.provider
+        return self._kind(provider)
+
+    def open(self, vault_id: int, name: str) -> Issuer:
+        """An issuer that can be asked. Raises NotFound, and Invalid when it is disabled or its settings no longer hold."""
+        built_in = _BUILT_IN.get(name.lower())
+        if built_in:
+            settings = IssuerSettings(built_in, built_in)
+        else:
+            stored = self._stored(vault_id, name)
+            if not stored.settings.enabled:
+                raise Invalid(f"The issuer {name} is disabled: enable it, or use another one.")
+            sealed = stored.sealed_password
+            password = None if sealed is None else self._password(vault_id, name, sealed)
+            settings = _settings(stored.name, stored.settings, password)
+        resources = Resources(
+            self._egress, Memory(self._store, self._seal, vault_id, name), Board(self._store), self._dns, self._clock
+        )
+        return self._kind(settings.provider).open(settings, resources)
+
+    def set_contacts(self, caller: Caller, vault: Vault, contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:
+        """Replace the vault's contacts. Raises Invalid."""
+        now = self._clock.now()
+        for contact in contacts:
+            if contact.email.count("@") != 1 or not contact.email.isascii() or not contact.email.isprintable():
+                raise Invalid(f"contacts has {contact.email[:64]!r}, which is not an e-mail address.")
+
+        def work(transaction: SQLTransaction) -> tuple[Contact, ...]:
+            transaction.issuers.put_contacts(vault.id, contacts)
+            transaction.audit(record(caller, now, "/certificates/contacts"))
+            return contacts
+
+        return self._store.write(work)
+
+    def contacts(self, vault: Vault) -> tuple[Contact, ...]:
+        """The vault's contacts. Raises NotFound when there are none."""
+        contacts = self._store.glance().issuers.contacts(vault.id)
+        if contacts is None:
+            raise NotFound("contacts", "Contacts not found: none have been set for this key vault.")
+        return contacts
+
+    def delete_contacts(self, caller: Caller, vault: Vault) -> tuple[Contact, ...]:
+        """Delete the contacts and return them. Raises NotFound."""
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> tuple[Contact, ...]:
+            contacts = transaction.issuers.contacts(vault.id)
+            if contacts is None:
+                raise NotFound("contacts", "Contacts not found: none have been set for this key vault.")
+            transaction.issuers.remove_contacts(vault.id)
+            transaction.audit(record(caller, now, "/certificates/contacts"))
+            return contacts
+
+        return self._store.write(work)
+
+    def _stored(self, vault_id: int, name: str) -> StoredIssuer:
+        stored = self._store.glance().issuers.get(vault_id, name)
+        if stored is None:
+            raise _not_found(name)
+        return stored
+
+    def _kind(self, provider: str) -> IssuerKind:
+        kind = self._kinds.get(provider.lower())
+        if kind is None:
+            known = ", ".join(sorted(k.provider for k in self._kinds.values() if k.provider.lower() not in _BUILT_IN))
+            raise Invalid(f"provider {provider[:64]!r} is not one that is installed here; there are: {known}.")
+        return kind
+
+    def _check(self, settings: IssuerSettings) -> None:
+        if settings.provider.lower() in _BUILT_IN:
+            raise Invalid(f"provider {settings.provider} is built in and needs no issuer: use it as issuer.name.")
+        kind = self._kinds.get(settings.provider.lower())
+        # Azure takes any provider, and its own tests use one that does not exist; such an issuer is kept and refuses to
+        # issue, with a message that says why.
+        if kind is not None:
+            kind.check(settings)
+
+    def _password(self, vault_id: int, name: str, sealed: SealedBytes) -> str:
+        return self._seal.open(_identity(vault_id, name), sealed).decode()
+
+
+class Memory:
+    """What one issuer remembers, sealed in the database."""
+
+    def __init__(self, store: SQLiteStore, seal: Seal, vault_id: int, issuer: str) -> None:
+        self._store = store
+        self._seal = seal
+        self._vault_id = vault_id
+        self._issuer = issuer
+
+    def load(self, name: str) -> bytes | None:
+        sealed = self._store.glance().issuers.recall(self._vault_id, self._issuer, name)
+        return None if sealed is None else self._seal.open(self._identity(name), sealed)
+
+    def save(self, name: str, value: bytes) -> bytes:
+        sealed = self._seal.close(self._identity(name), value)
+
+        def work(transaction: SQLTransaction) -> bytes:
+            kept = transaction.issuers.recall(self._vault_id, self._issuer, name)
+            if kept is not None:
+                return self._seal.open(self._identity(name), kept)
+            transaction.issuers.remember(self._vault_id, self._issuer, name, sealed)
+            return value
+
+        return self._store.write(work)
+
+    def replace(self, name: str, value: bytes) -> None:
+        sealed = self._seal.close(self._identity(name), value)
+        self._store.write(lambda transaction: transaction.issuers.remember(self._vault_id, self._issuer, name, sealed))
+
+    def _identity(self, name: str) -> Identity:
+        return Identity(self._vault_id, "issuer memory", self._issuer, name)
+
+
+class Board:
+    """Puts http-01 answers where every replica's listener finds them."""
+
+    def __init__(self, store: SQLiteStore) -> None:
+        self._store = store
+
+    def put(self, token: str, key_authorization: str, expires: datetime) -> None:
+        self._store.write(lambda transaction: transaction.issuers.put_challenge(token, key_authorization, expires))
+
+    def take_down(self, token: str) -> None:
+        self._store.write(lambda transaction: transaction.issuers.remove_challenge(token))
+
+    def answer(self, token: str) -> str | None:
+        """The key authorization for a token, if it has been put up."""
+        return self._store.glance().issuers.challenge(token)
+
+
+def _changed(settings: PublicSettings, changes: IssuerChanges) -> PublicSettings:
+    return PublicSettings(
+        provider=changes.provider or settings.provider,
+        account_id=settings.account_id if changes.account_id is None else changes.account_id,
+        organization_id=settings.organization_id if changes.organization_id is None else changes.organization_id,
+        administrators=settings.administrators if changes.administrators is None else changes.administrators,
+        enabled=settings.enabled if changes.enabled is None else changes.enabled,
+    )
+
+
+def _settings(name: str, settings: PublicSettings, password: str | None) -> IssuerSettings:
+    return IssuerSettings(
+        name,
+        settings.provider,
+        settings.account_id,
+        password,
+        settings.organization_id,
+        settings.administrators,
+        settings.enabled,
+    )
+
+
+def _identity(vault_id: int, name: str) -> Identity:
+    return Identity(vault_id, "issuer", name, "password")
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound("issuer", f"Issuer not found: there is no issuer named {name[:64]} in this key vault.")

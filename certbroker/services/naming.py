@@ -1,0 +1,73 @@
+"""The rules about who may use a name, in one place."""
+
+from __future__ import annotations
+
+import secrets
+
+from certbroker.domain.errors import Conflict, DeletedButRecoverable, Forbidden, NotFound
+from certbroker.domain.objects import Kind
+from certbroker.domain.records import Head
+from certbroker.store.transaction import SQLTransaction
+
+BACKING = (Kind.KEY, Kind.SECRET)
+
+
+def new_version() -> str:
+    """A fresh version identifier: 32 lower-case hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def with_backing(kind: Kind) -> tuple[Kind, ...]:
+    """The kind itself, and for a certificate also those that belong to it."""
+    return (kind, *BACKING) if kind is Kind.CERTIFICATE else (kind,)
+
+
+def not_found(kind: str, name: str, version: str = "") -> NotFound:
+    """The refusal for an object that is not there. Clients look for the words "not found"."""
+    what = f"{name}/{version}" if version else name
+    return NotFound(kind, f"A {kind} with (name/id) {what} was not found in this key vault.")
+
+
+def usable(transaction: SQLTransaction, vault: int, kind: Kind, name: str) -> Head | None:
+    """The object that a caller may add a version to, or None when the name is free.
+
+    Raises DeletedButRecoverable when the name belongs to a deleted object, and Forbidden when it is a key or secret that
+    belongs to a certificate.
+    """
+    head = transaction.objects.head(vault, kind, name)
+    if head is None:
+        return None
+    if head.deletion is not None:
+        raise DeletedButRecoverable(
+            f"The {kind} {name} is deleted but recoverable. Recover it, purge it, or use another name."
+        )
+    if head.managed:
+        raise managed(kind, name)
+    return head
+
+
+def managed(kind: Kind, name: str) -> Forbidden:
+    return Forbidden(f"The {kind} {name} belongs to the certificate of that name; change the certificate instead.")
+
+
+def usable_for_certificate(transaction: SQLTransaction, vault: int, name: str) -> Head | None:
+    """The certificate that a caller may add a version to, or None when the name is free for a new one.
+
+    Raises Conflict when a key or secret that is not the certificate's own has the name.
+    """
+    head = usable(transaction, vault, Kind.CERTIFICATE, name)
+    for kind in BACKING:
+        other = transaction.objects.head(vault, kind, name)
+        if other is not None and not other.managed:
+            raise Conflict(
+                f"There is a {kind} named {name} already, and the certificate would need that name for its own."
+            )
+    return head
+
+
+def live(transaction: SQLTransaction, vault: int, kind: Kind, name: str) -> Head:
+    """The object, which must be there and not deleted. Raises NotFound."""
+    head = transaction.objects.head(vault, kind, name)
+    if head is None or head.deletion is not None:
+        raise not_found(kind, name)
+    return head

@@ -1,0 +1,250 @@
+"""Working on certificate operations: what the engine does with one that is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from certbroker.domain import chain as chains
+from certbroker.domain import operation as states
+from certbroker.domain.audit import engine_caller, record
+from certbroker.domain.csr import build_csr
+from certbroker.domain.errors import BrokerError, Invalid, LeaseLost, NotFound
+from certbroker.domain.keys import PrivateKey
+from certbroker.domain.objects import Kind
+from certbroker.domain.operation import Problem
+from certbroker.domain.records import Operation
+from certbroker.failpoints import failpoint
+from certbroker.ports.clock import Clock
+from certbroker.ports.issuer import (
+    Abandons,
+    CertificateIssued,
+    IssuanceRequest,
+    IssuerUnavailable,
+    Reply,
+    RequestRefused,
+    StillWaiting,
+)
+from certbroker.ports.keystore import KeyStore
+from certbroker.ports.seal import Seal
+from certbroker.services.completion import Completion
+from certbroker.services.issuers import Issuers
+from certbroker.store.database import SQLiteStore
+from certbroker.store.operations import Due
+from certbroker.store.transaction import SQLTransaction
+
+# Longer than any single outside call may take, so that a living owner never loses its lease between two writes.
+LEASE: Final = timedelta(seconds=120)
+
+_log = structlog.get_logger("certbroker.operations")
+
+
+class Operations:
+    """Claims operations that are due and brings each as far as it goes now."""
+
+    def __init__(
+        self, store: SQLiteStore, seal: Seal, keystore: KeyStore, issuers: Issuers, clock: Clock, owner: str
+    ) -> None:
+        self._store = store
+        self._seal = seal
+        self._keystore = keystore
+        self._issuers = issuers
+        self._clock = clock
+        self._owner = owner
+
+    def due(self, count: int) -> list[Due]:
+        """Operations that could be claimed now."""
+        return self._store.glance().operations.due(self._clock.now(), count)
+
+    def claim(self, due: list[Due]) -> list[Operation]:
+        """Claim those of them that nobody else has claimed meanwhile."""
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> list[Operation]:
+            claimed = (transaction.operations.claim(each.id, self._owner, now, LEASE) for each in due)
+            return [operation for operation in claimed if operation is not None]
+
+        return self._store.write(work) if due else []
+
+    def next_due(self) -> datetime | None:
+        """When there is work again, as far as is known now."""
+        return self._store.glance().operations.next_due(self._clock.now())
+
+    def is_local(self, due: Due) -> bool:
+        """Whether the operation needs this machine only."""
+        try:
+            return self._issuers.kind(due.vault_id, due.issuer).local
+        except BrokerError:
+            return True
+
+    def work(self, operation: Operation) -> None:
+        """Bring a claimed operation as far as it goes now. Raises nothing: what goes wrong becomes its state."""
+        log = _log.bind(operation=operation.id, certificate=operation.name)
+        try:
+            self._work(operation)
+        except LeaseLost:
+            log.warning("operation taken over by another worker")
+        except Exception:
+            log.exception("operation failed unexpectedly")
+            problem = Problem(
+                "InternalError", "An unexpected error happened; the log has the details. It is tried again."
+            )
+            self._settle(operation, states.Unavailable(problem))
+
+    def _work(self, operation: Operation) -> None:
+        now = self._clock.now()
+        if operation.cancellation_requested:
+            self._abandon(operation)
+            self._settle(operation, states.CancelRequested())
+            return
+        if now >= operation.deadline:
+            self._abandon(operation)
+            self._settle(operation, states.DeadlinePassed())
+            return
+        try:
+            kind = self._issuers.kind(operation.vault_id, operation.policy.issuer)
+            if isinstance(operation.state, states.Prepared):
+                operation, key = self._make_key(operation, merge=kind.manual, hold=not (kind.local or kind.manual))
+                if kind.manual:
+                    return
+            else:
+                key = self._key(operation)
+            issuer = self._issuers.open(operation.vault_id, operation.policy.issuer)
+            request = IssuanceRequest(operation.id, states.csr_of(operation.state) or b"", operation.policy, key)
+            reply = issuer.advance(request, OperationJournal(self._store, self._clock, operation))
+        except IssuerUnavailable as unavailable:
+            self._settle(operation, states.Unavailable(unavailable.problem, unavailable.retry_at))
+        except (Invalid, NotFound) as refusal:
+            self._settle(operation, states.Refused(Problem("IssuerSettingsInvalid", refusal.message)))
+        else:
+            self._take(operation, key, reply)
+
+    def _make_key(self, operation: Operation, *, merge: bool, hold: bool) -> tuple[Operation, PrivateKey]:
+        """Make or reuse the key and build the CSR.
+
+        The step is saved unless the issuer is local: then nobody outside has seen the key, and a crash just repeats it.
+        """
+        key = self._reusable_key(operation) or self._keystore.generate(operation.policy.key)
+        csr = build_csr(operation.policy, key)
+        now = self._clock.now()
+        made = replace(operation, state=states.advance(operation.state, states.KeyMade(csr, merge), now))
+        if merge or hold:
+            failpoint("operation.key.before")
+            sealed = self._seal.close(operation.key_identity, self._keystore.encode(key))
+            made = replace(made, sealed_key=sealed)
+            self._store.write(lambda transaction: transaction.operations.save(made, now + LEASE if hold else None))
+            failpoint("operation.key.after")
+        return made, key
+
+    def _reusable_key(self, operation: Operation) -> PrivateKey | None:
+        """The key of the current version, where the policy wants it again and it still fits."""
+        if not operation.policy.reuse_key:
+            return None
+        current = self._store.glance().objects.get(operation.vault_id, Kind.KEY, operation.name)
+        if current is None or current.sealed is None or current.key is None:
+            return None
+        spec = operation.policy.key
+        if (current.key.kty, current.key.size, current.key.curve) != (spec.kty, spec.size, spec.curve):
+            return None
+        return self._keystore.load(self._seal.open(current.identity(operation.vault_id), current.sealed))
+
+    def _key(self, operation: Operation) -> PrivateKey:
+        if operation.sealed_key is None:
+            raise AssertionError("an operation past its first step has a key")
+        return self._keystore.load(self._seal.open(operation.key_identity, operation.sealed_key))
+
+    def _take(self, operation: Operation, key: PrivateKey, reply: Reply) -> None:
+        """Turn the issuer's reply into the next state."""
+        match reply:
+            case StillWaiting(pause, detail):
+                self._settle(operation, states.Waiting(self._clock.now() + pause, detail))
+            case RequestRefused(problem):
+                self._settle(operation, states.Refused(problem))
+            case CertificateIssued(chain):
+                try:
+                    self._complete(operation, key, chain)
+                except Invalid as refusal:
+                    problem = Problem(
+                        "IssuedCertificateInvalid", f"The issuer's answer is not usable. {refusal.message}"
+                    )
+                    self._settle(operation, states.Refused(problem))
+
+    def _complete(self, operation: Operation, key: PrivateKey, chain: tuple[bytes, ...]) -> None:
+        """Check what was issued and store it, with the operation's end, in one transaction."""
+        now = self._clock.now()
+        parsed = chains.parse(chain)
+        ordered = chains.in_order(parsed, key.public_key())
+        chains.check_leaf(ordered[0], now)
+        missing = chains.missing_names(ordered[0], operation.policy.sans)
+        if missing:
+            raise Invalid(f"The certificate lacks names that were asked for: {', '.join(missing[:5])}.")
+        completion = Completion.of(operation, parsed if operation.preserve_order else ordered)
+        state = states.advance(operation.state, states.Issued(), now)
+        caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
+
+        def work(transaction: SQLTransaction) -> None:
+            transaction.operations.save(replace(operation, state=state, sealed_key=None))
+            completion.store(transaction, self._seal, self._keystore, key, now)
+            transaction.audit(record(caller, now, f"/certificates/{operation.name}/{operation.version}"))
+
+        failpoint("operation.complete.before")
+        self._store.write(work)
+        failpoint("operation.complete.after")
+
+    def _abandon(self, operation: Operation) -> None:
+        """Let the issuer clean up after a request that ends here; that it cannot is no reason to go on."""
+        if not isinstance(operation.state, states.AwaitingIssuer):
+            return
+        try:
+            issuer = self._issuers.open(operation.vault_id, operation.policy.issuer)
+            if isinstance(issuer, Abandons):
+                request = IssuanceRequest(operation.id, operation.state.csr, operation.policy, self._key(operation))
+                issuer.abandon(request, OperationJournal(self._store, self._clock, operation))
+        except (BrokerError, IssuerUnavailable) as error:
+            _log.warning("issuer could not clean up", operation=operation.id, reason=str(error))
+
+    def _settle(self, operation: Operation, event: states.Event) -> None:
+        """Save the state after the event, and record an end."""
+        now = self._clock.now()
+        state = states.advance(operation.state, event, now)
+        finished = states.is_finished(state)
+        after = replace(operation, state=state, sealed_key=None if finished else operation.sealed_key)
+
+        def work(transaction: SQLTransaction) -> None:
+            transaction.operations.save(after)
+            if finished:
+                caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
+                outcome = state.problem.code if isinstance(state, states.Failed) else type(state).__name__
+                transaction.audit(record(caller, now, f"/certificates/{operation.name}/pending", outcome, 0))
+
+        try:
+            self._store.write(work)
+        except LeaseLost:
+            _log.info("operation was deleted or taken over", operation=operation.id)
+
+
+class OperationJournal:
+    """The journal of one operation: every entry is on disk, and the lease extended, before the method returns."""
+
+    def __init__(self, store: SQLiteStore, clock: Clock, operation: Operation) -> None:
+        self._store = store
+        self._clock = clock
+        self._operation = operation
+
+    def intend(self, step: str, **about: str) -> None:
+        until = self._clock.now() + LEASE
+        self._store.write(lambda transaction: transaction.operations.intend(self._operation, step, about, until))
+
+    def record(self, step: str, **reply: str) -> None:
+        until = self._clock.now() + LEASE
+        self._store.write(lambda transaction: transaction.operations.record(self._operation, step, reply, until))
+
+    def intended(self, step: str) -> Mapping[str, str] | None:
+        return self._store.glance().operations.entry(self._operation.id, step)[0]
+
+    def recorded(self, step: str) -> Mapping[str, str] | None:
+        return self._store.glance().operations.entry(self._operation.id, step)[1]

@@ -1,0 +1,1 @@
+"""The database: SQLModel tables, compiled statements, and one writer that commits in groups."""

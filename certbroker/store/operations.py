@@ -1,0 +1,318 @@
+"""Certificate operations: the engine's work, its leases and its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import and_, bindparam, delete, func, or_, update
+from sqlmodel import col
+
+from certbroker.domain import operation as states
+from certbroker.domain.errors import LeaseLost
+from certbroker.domain.records import Operation, SealedBytes
+from certbroker.store.objects import decode_policy, encode_policy
+from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
+from certbroker.store.tables import JournalRow, OperationRow
+
+_p = OperationRow
+_COLUMNS = (
+    _p.id, _p.vault_id, _p.display, _p.version, _p.policy, _p.state, _p.options, _p.cancellation_requested, _p.created,
+    _p.deadline, _p.kek, _p.dek, _p.payload, _p.fence,
+)  # fmt: skip
+
+_THIS = col(_p.id) == bindparam("id")
+_NAMED = and_(col(_p.vault_id) == bindparam("vault"), col(_p.name) == bindparam("name"))
+_GET = Statement(choose(*_COLUMNS).where(_THIS))
+_PENDING = Statement(choose(*_COLUMNS).where(_NAMED, col(_p.pending) == 1))
+_INSERT = insertion(_p)
+_RETIRE = Statement(update(_p).where(_NAMED, col(_p.pending) == 1).values(pending=0, act_at=None))
+_STATE = Statement(
+    update(_p)
+    .where(_THIS, col(_p.fence) == bindparam("owner_fence"))
+    .values(
+        state=bindparam("new_state"),
+        act_at=bindparam("new_act_at"),
+        lease_until=bindparam("new_lease"),
+        cancellation_requested=bindparam("new_cancel"),
+        kek=bindparam("new_kek"),
+        dek=bindparam("new_dek"),
+        payload=bindparam("new_payload"),
+    )
+)
+_CANCEL = Statement(
+    update(_p).where(_THIS).values(cancellation_requested=1, act_at=bindparam("new_act_at"), lease_until=0)
+)
+_DUE = and_(col(_p.act_at) <= bindparam("now"), col(_p.lease_until) <= bindparam("now"))
+_CANDIDATES = Statement(
+    choose(_p.id, _p.issuer, _p.vault_id).where(_DUE).order_by(col(_p.act_at)).limit(bindparam("count"))
+)
+_CLAIM = Statement(
+    update(_p)
+    .where(_THIS, _DUE)
+    .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"), fence=col(_p.fence) + 1)
+    .returning(*(col(column) for column in _COLUMNS))
+)
+_RELEASE_ALL = Statement(update(_p).where(col(_p.lease_until) > 0).values(lease_until=0, lease_owner=None))
+_NEXT = Statement(
+    choose(_p.act_at)
+    .where(col(_p.act_at).is_not(None), col(_p.lease_until) <= bindparam("now"))
+    .order_by(col(_p.act_at))
+    .limit(1)
+)
+_COUNT = Statement(
+    choose(func.count()).where(
+        col(_p.vault_id) == bindparam("vault"), col(_p.issuer) == bindparam("issuer"), col(_p.act_at).is_not(None)
+    )
+)
+_REMOVE = Statement(delete(_p).where(_NAMED))
+_FORGET_JOURNAL = Statement(
+    delete(JournalRow).where(col(JournalRow.operation_id).in_(choose(col(_p.id)).where(_NAMED)))
+)
+_LIST = Statement(
+    choose(*_COLUMNS)
+    .where(
+        col(_p.vault_id) == bindparam("vault"),
+        or_(bindparam("unfinished") == 0, col(_p.act_at).is_not(None)),
+        col(_p.pending) == 1,
+    )
+    .order_by(col(_p.created).desc())
+    .limit(bindparam("count"))
+)
+
+_ENTRY = and_(col(JournalRow.operation_id) == bindparam("id"), col(JournalRow.step) == bindparam("step"))
+_READ_ENTRY = Statement(choose(JournalRow.intended, JournalRow.recorded).where(_ENTRY))
+_INTEND = insertion(JournalRow, replace=("intended",))
+_RECORD = insertion(JournalRow, replace=("recorded",))
+_OWNED = Statement(
+    update(_p).where(_THIS, col(_p.fence) == bindparam("owner_fence")).values(lease_until=bindparam("until"))
+)
+
+_STATES: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    kind.__name__: msgspec.json.Decoder(kind)
+    for kind in (
+        states.Prepared,
+        states.AwaitingIssuer,
+        states.AwaitingMerge,
+        states.Completed,
+        states.Failed,
+        states.Cancelled,
+    )
+}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the create request asked for beyond the policy."""
+
+    tags: dict[str, str]
+    enabled: bool = True
+    preserve_order: bool = False
+
+
+_OPTIONS: Final = msgspec.json.Decoder(Options)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An operation that could be claimed now."""
+
+    id: str
+    vault_id: int
+    issuer: str
+
+
+class Operations:
+    """Certificate operations and their journal. Times are aware datetimes in UTC."""
+
+    __slots__ = ("_cursor",)
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    def get(self, operation_id: str) -> Operation | None:
+        row = _GET.one(self._cursor, id=operation_id)
+        return None if row is None else _operation(row)
+
+    def pending(self, vault: int, name: str) -> Operation | None:
+        """The operation that `/pending` of this name shows."""
+        row = _PENDING.one(self._cursor, vault=vault, name=name.lower())
+        return None if row is None else _operation(row)
+
+    def listing(self, vault: int, *, unfinished: bool, count: int) -> list[Operation]:
+        """The newest operations of a vault, first."""
+        return [
+            _operation(row) for row in _LIST.all(self._cursor, vault=vault, unfinished=int(unfinished), count=count)
+        ]
+
+    def add(self, operation: Operation) -> None:
+        """Store a new operation as the one that `/pending` shows, in place of an earlier one."""
+        _RETIRE.run(self._cursor, vault=operation.vault_id, name=operation.name.lower())
+        sealed = operation.sealed_key
+        _INSERT.run(
+            self._cursor,
+            id=operation.id,
+            vault_id=operation.vault_id,
+            name=operation.name.lower(),
+            display=operation.name,
+            version=operation.version,
+            issuer=operation.policy.issuer.lower(),
+            policy=encode_policy(operation.policy),
+            state=_encode_state(operation.state),
+            options=_encode(Options(operation.tags, operation.enabled, operation.preserve_order)),
+            pending=1,
+            cancellation_requested=0,
+            created=micros(operation.created),
+            deadline=micros(operation.deadline),
+            act_at=_act_at(operation.state),
+            lease_owner=None,
+            lease_until=0,
+            fence=0,
+            kek=sealed and sealed.kek,
+            dek=sealed and sealed.dek,
+            payload=sealed and sealed.payload,
+        )
+
+    def save(self, operation: Operation, hold_until: datetime | None = None) -> None:
+        """Write the state and the key; give the lease back, or hold it until then.
+
+        LeaseLost when a later owner has claimed the operation, or it is gone.
+        """
+        sealed = operation.sealed_key
+        _owned(
+            _STATE.run(
+                self._cursor,
+                id=operation.id,
+                owner_fence=operation.fence,
+                new_state=_encode_state(operation.state),
+                new_act_at=_act_at(operation.state),
+                new_lease=0 if hold_until is None else micros(hold_until),
+                new_cancel=int(operation.cancellation_requested),
+                new_kek=sealed and sealed.kek,
+                new_dek=sealed and sealed.dek,
+                new_payload=sealed and sealed.payload,
+            )
+        )
+
+    def request_cancellation(self, operation_id: str, now: datetime) -> None:
+        """Note that the owner wants it ended, and make it due at once."""
+        _CANCEL.run(self._cursor, id=operation_id, new_act_at=micros(now))
+
+    def count_unfinished(self, vault: int, issuer: str) -> int:
+        """How many operations wait for the issuer."""
+        row = _COUNT.one(self._cursor, vault=vault, issuer=issuer.lower())
+        return row[0] if row else 0
+
+    def remove(self, vault: int, name: str) -> None:
+        """Forget all operations of a name, with their journals and unfinished keys."""
+        _FORGET_JOURNAL.run(self._cursor, vault=vault, name=name.lower())
+        _REMOVE.run(self._cursor, vault=vault, name=name.lower())
+
+    def due(self, now: datetime, count: int) -> list[Due]:
+        """What could be claimed now, the longest due first."""
+        return [Due(row[0], row[2], row[1]) for row in _CANDIDATES.all(self._cursor, now=micros(now), count=count)]
+
+    def claim(self, operation_id: str, owner: str, now: datetime, lease: timedelta) -> Operation | None:
+        """Take the operation if it is still due; None when somebody else has it."""
+        row = _CLAIM.one(self._cursor, id=operation_id, owner=owner, now=micros(now), until=micros(now + lease))
+        return None if row is None else _operation(row)
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """When the next unclaimed operation is due."""
+        row = _NEXT.one(self._cursor, now=micros(now))
+        return None if row is None else moment(row[0])
+
+    def release_all(self) -> None:
+        """End all leases: for a start at which no other process can hold one."""
+        _RELEASE_ALL.run(self._cursor)
+
+    def intend(self, operation: Operation, step: str, about: Mapping[str, str], lease_until: datetime) -> None:
+        """Journal what is about to be asked, and keep the lease until then. LeaseLost as for `save`."""
+        self.extend(operation, lease_until)
+        _INTEND.run(self._cursor, operation_id=operation.id, step=step, intended=_encode(about), recorded=None)
+
+    def record(self, operation: Operation, step: str, reply: Mapping[str, str], lease_until: datetime) -> None:
+        """Journal what a step brought, and keep the lease until then. LeaseLost as for `save`."""
+        self.extend(operation, lease_until)
+        _RECORD.run(self._cursor, operation_id=operation.id, step=step, intended=None, recorded=_encode(reply))
+
+    def extend(self, operation: Operation, until: datetime) -> None:
+        _owned(_OWNED.run(self._cursor, id=operation.id, owner_fence=operation.fence, until=micros(until)))
+
+    def entry(self, operation_id: str, step: str) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+        """What was intended and what was recorded at a step."""
+        row = _READ_ENTRY.one(self._cursor, id=operation_id, step=step) or (None, None)
+        return _decode_entry(row[0]), _decode_entry(row[1])
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def _owned(cursor: Cursor) -> None:
+    if cursor.rowcount != 1:
+        raise LeaseLost("The operation has another owner now.")
+
+
+def _encode(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _encode_state(state: states.State) -> str:
+    return f"{type(state).__name__} {_encode(state)}"
+
+
+def _act_at(state: states.State) -> int | None:
+    due = states.act_at(state)
+    return None if due is None else micros(due)
+
+
+def _decode_entry(text: str | None) -> dict[str, str] | None:
+    return None if text is None else msgspec.json.decode(text, type=dict[str, str])
+
+
+def _operation(row: Row) -> Operation:
+    (
+        operation_id,
+        vault,
+        display,
+        version,
+        policy,
+        state,
+        options,
+        cancel,
+        created,
+        deadline,
+        kek,
+        dek,
+        payload,
+        fence,
+    ) = row
+    kind, _, body = state.partition(" ")
+    chosen = _OPTIONS.decode(options)
+    return Operation(
+        id=operation_id,
+        vault_id=vault,
+        name=display,
+        version=version,
+        policy=decode_policy(policy),
+        state=_STATES[kind].decode(body),
+        created=moment(created),
+        deadline=moment(deadline),
+        tags=chosen.tags,
+        enabled=chosen.enabled,
+        preserve_order=chosen.preserve_order,
+        cancellation_requested=bool(cancel),
+        sealed_key=None if kek is None else SealedBytes(kek, dek, payload),
+        fence=fence,
+    )

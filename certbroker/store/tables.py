@@ -1,0 +1,218 @@
+"""The tables.
+
+Times of objects are Unix seconds, times of the engine microseconds since 1970, both UTC integers. Names are stored in lower
+case next to the form in which they were first written, because they are compared without regard to case. Structured values
+are JSON text. What is secret is in three columns: `kek` (which key-encryption key), `dek` (the wrapped data key) and
+`payload`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text, text
+from sqlmodel import Field, SQLModel
+
+
+def _big(*, primary_key: bool = False, nullable: bool = False, index: bool = False) -> Column[int]:
+    return Column(BigInteger, primary_key=primary_key, nullable=nullable, index=index)
+
+
+class VaultRow(SQLModel, table=True):
+    __tablename__ = "vaults"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    tier: str
+    soft_delete_days: int
+    purge_protection: bool
+    created: int = Field(sa_column=_big())
+
+
+class KeyEncryptionKeyRow(SQLModel, table=True):
+    __tablename__ = "keks"
+
+    id: int | None = Field(default=None, primary_key=True)
+    vault_id: int = Field(index=True)
+    seal_id: str
+    wrapped: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created: int = Field(sa_column=_big())
+
+
+class ObjectRow(SQLModel, table=True):
+    """What the versions of an object share. `purge_at` is set while the object is deleted."""
+
+    __tablename__ = "objects"
+    __table_args__ = (Index("objects_purge", "purge_at", sqlite_where=text("purge_at IS NOT NULL")),)
+
+    vault_id: int = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    display: str
+    current: str
+    managed: int
+    deleted_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+    purge_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+
+
+class VersionRow(SQLModel, table=True):
+    """One version of any object. `facts` is JSON: what is public about a key or a certificate."""
+
+    __tablename__ = "versions"
+    __table_args__ = (Index("versions_kek", "kek", sqlite_where=text("kek IS NOT NULL")),)
+
+    vault_id: int = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    enabled: int
+    nbf: int | None = Field(default=None, sa_column=_big(nullable=True))
+    exp: int | None = Field(default=None, sa_column=_big(nullable=True))
+    created: int = Field(sa_column=_big())
+    updated: int = Field(sa_column=_big())
+    content_type: str | None = None
+    tags: str = "{}"
+    facts: str | None = Field(default=None, sa_column=Column(Text))
+    previous: str | None = None
+    kek: int | None = None
+    dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class PolicyRow(SQLModel, table=True):
+    __tablename__ = "policies"
+
+    vault_id: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    policy: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class IssuerRow(SQLModel, table=True):
+    __tablename__ = "issuers"
+
+    vault_id: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    display: str
+    settings: str = Field(sa_column=Column(Text, nullable=False))
+    created: int = Field(sa_column=_big())
+    updated: int = Field(sa_column=_big())
+    kek: int | None = None
+    dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class IssuerMemoryRow(SQLModel, table=True):
+    __tablename__ = "issuer_memory"
+
+    vault_id: int = Field(primary_key=True)
+    issuer: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    kek: int
+    dek: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    payload: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class ContactsRow(SQLModel, table=True):
+    __tablename__ = "contacts"
+
+    vault_id: int = Field(primary_key=True)
+    contacts: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class OperationRow(SQLModel, table=True):
+    """A certificate operation. `pending` is 1 for the one that `/pending` shows, of which a name has at most one."""
+
+    __tablename__ = "operations"
+    __table_args__ = (
+        Index("operations_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
+        Index("operations_pending", "vault_id", "name", unique=True, sqlite_where=text("pending = 1")),
+    )
+
+    id: str = Field(primary_key=True)
+    vault_id: int
+    name: str
+    display: str
+    version: str
+    issuer: str
+    policy: str = Field(sa_column=Column(Text, nullable=False))
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    options: str = "{}"
+    pending: int = 1
+    cancellation_requested: int = 0
+    created: int = Field(sa_column=_big())
+    deadline: int = Field(sa_column=_big())
+    act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+    lease_owner: str | None = None
+    lease_until: int = Field(default=0, sa_column=_big())
+    fence: int = 0
+    kek: int | None = None
+    dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class JournalRow(SQLModel, table=True):
+    __tablename__ = "journal"
+
+    operation_id: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    intended: str | None = Field(default=None, sa_column=Column(Text))
+    recorded: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class ChallengeRow(SQLModel, table=True):
+    __tablename__ = "challenges"
+
+    token: str = Field(primary_key=True)
+    key_authorization: str
+    expires: int = Field(sa_column=_big())
+
+
+class ApplicationRow(SQLModel, table=True):
+    __tablename__ = "applications"
+
+    id: str = Field(primary_key=True)
+    name: str
+    object_id: str = Field(unique=True)
+    enabled: int = 1
+    created: int = Field(sa_column=_big())
+
+
+class CredentialRow(SQLModel, table=True):
+    """A client secret: only its digest is kept."""
+
+    __tablename__ = "credentials"
+
+    id: str = Field(primary_key=True)
+    application_id: str = Field(index=True)
+    digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created: int = Field(sa_column=_big())
+    expires: int | None = Field(default=None, sa_column=_big(nullable=True))
+
+
+class AssignmentRow(SQLModel, table=True):
+    __tablename__ = "role_assignments"
+
+    id: str = Field(primary_key=True)
+    principal: str = Field(index=True)
+    role: str
+    scope: str
+    created: int = Field(sa_column=_big())
+
+
+class SettingRow(SQLModel, table=True):
+    """A broker-wide value; sealed where it is secret."""
+
+    __tablename__ = "settings"
+
+    name: str = Field(primary_key=True)
+    value: str | None = Field(default=None, sa_column=Column(Text))
+    kek: int | None = None
+    dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class AuditRow(SQLModel, table=True):
+    __tablename__ = "audit"
+
+    writer: str = Field(primary_key=True)
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    record: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

@@ -1,0 +1,28 @@
+"""What work on the database sees: the repositories, all on one cursor."""
+
+from __future__ import annotations
+
+from certbroker.domain.audit import AuditRecord
+from certbroker.store.identity import Identities
+from certbroker.store.issuers import Issuers
+from certbroker.store.objects import Objects
+from certbroker.store.operations import Operations
+from certbroker.store.statement import Cursor
+from certbroker.store.vaults import Vaults
+
+
+class SQLTransaction:
+    """One transaction, or a glance outside of any. Its audit records are written when its work has succeeded."""
+
+    __slots__ = ("audited", "identities", "issuers", "objects", "operations", "vaults")
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.vaults = Vaults(cursor)
+        self.objects = Objects(cursor)
+        self.operations = Operations(cursor)
+        self.issuers = Issuers(cursor)
+        self.identities = Identities(cursor)
+        self.audited: list[AuditRecord] = []
+
+    def audit(self, record: AuditRecord) -> None:
+        self.audited.append(record)

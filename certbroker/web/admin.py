@@ -1,0 +1,197 @@
+"""Administration of the broker itself: vaults, applications, secrets of applications, and roles.
+
+Only callers with the role Broker Administrator at `/` come in; tokens must be for the broker's own host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from certbroker.domain.access import MANAGE, ROLES
+from certbroker.domain.audit import Caller, record
+from certbroker.domain.errors import BrokerError, Invalid, TooLarge, Unauthenticated
+from certbroker.domain.objects import Vault
+from certbroker.services.broker import Broker
+from certbroker.web.errors import refusal
+from certbroker.web.hosts import Hosts
+
+_MAX_BODY: Final = 64 * 1024
+
+Handler = Callable[[Caller, Request, bytes], Any]
+
+
+class VaultBody(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    tier: str = "standard"
+    soft_delete_days: int = 90
+    purge_protection: bool = False
+
+
+class ApplicationBody(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+
+
+class SecretBody(msgspec.Struct, forbid_unknown_fields=True):
+    days: int = 180
+
+
+class EnabledBody(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool
+
+
+class AssignmentBody(msgspec.Struct, forbid_unknown_fields=True):
+    application: str
+    role: str
+    scope: str
+
+
+class Administration:
+    """The endpoints below `/admin`."""
+
+    def __init__(self, broker: Broker, hosts: Hosts) -> None:
+        self._broker = broker
+        self._hosts = hosts
+
+    def routes(self) -> list[Route]:
+        """Where they are served."""
+        application = "/admin/applications/{application}"
+        return [
+            self._route("GET", "/admin/vaults", "VaultList", self.list_vaults),
+            self._route("POST", "/admin/vaults", "VaultCreate", self.create_vault),
+            self._route("GET", "/admin/roles", "RoleList", self.list_roles),
+            self._route("GET", "/admin/applications", "ApplicationList", self.list_applications),
+            self._route("POST", "/admin/applications", "ApplicationCreate", self.create_application),
+            self._route("DELETE", application, "ApplicationDelete", self.delete_application),
+            self._route("PATCH", application, "ApplicationUpdate", self.update_application),
+            self._route("GET", f"{application}/secrets", "ApplicationSecretList", self.list_secrets),
+            self._route("POST", f"{application}/secrets", "ApplicationSecretAdd", self.add_secret),
+            self._route("DELETE", f"{application}/secrets/{{secret}}", "ApplicationSecretRemove", self.remove_secret),
+            self._route("GET", "/admin/assignments", "RoleAssignmentList", self.list_assignments),
+            self._route("POST", "/admin/assignments", "RoleAssignmentCreate", self.assign),
+            self._route("DELETE", "/admin/assignments/{assignment}", "RoleAssignmentDelete", self.unassign),
+        ]
+
+    def list_vaults(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return {"value": [_vault_json(vault) for vault in self._broker.vaults.listing()]}
+
+    def create_vault(self, caller: Caller, request: Request, body: bytes) -> Any:
+        wanted = _decode(body, VaultBody)
+        vault = self._broker.vaults.create(
+            caller,
+            wanted.name,
+            tier=wanted.tier,
+            days=wanted.soft_delete_days,
+            purge_protection=wanted.purge_protection,
+        )
+        return _vault_json(vault)
+
+    def list_roles(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return {"value": [{"name": name, "actions": list(actions)} for name, actions in ROLES.items()]}
+
+    def list_applications(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return {"value": [asdict(application) for application in self._broker.access.applications()]}
+
+    def create_application(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return asdict(self._broker.access.create_application(caller, _decode(body, ApplicationBody).name))
+
+    def delete_application(self, caller: Caller, request: Request, body: bytes) -> Any:
+        self._broker.access.delete_application(caller, request.path_params["application"])
+        self._broker.tokens.forget()
+
+    def update_application(self, caller: Caller, request: Request, body: bytes) -> Any:
+        enabled = _decode(body, EnabledBody).enabled
+        application = self._broker.access.enable_application(
+            caller, request.path_params["application"], enabled=enabled
+        )
+        self._broker.tokens.forget()
+        return asdict(application)
+
+    def list_secrets(self, caller: Caller, request: Request, body: bytes) -> Any:
+        secrets = self._broker.access.secrets_of(request.path_params["application"])
+        return {"value": [{"id": each.id, "created": each.created, "expires": each.expires} for each in secrets]}
+
+    def add_secret(self, caller: Caller, request: Request, body: bytes) -> Any:
+        days = _decode(body or b"{}", SecretBody).days
+        credential, secret = self._broker.access.add_secret(caller, request.path_params["application"], days)
+        return {"id": credential.id, "secret": secret, "expires": credential.expires}
+
+    def remove_secret(self, caller: Caller, request: Request, body: bytes) -> Any:
+        parameters = request.path_params
+        self._broker.access.remove_secret(caller, parameters["application"], parameters["secret"])
+
+    def list_assignments(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return {"value": [asdict(assignment) for assignment in self._broker.access.assignments()]}
+
+    def assign(self, caller: Caller, request: Request, body: bytes) -> Any:
+        wanted = _decode(body, AssignmentBody)
+        application = self._broker.access.application(wanted.application)
+        return asdict(self._broker.access.assign(caller, application.object_id, wanted.role, wanted.scope))
+
+    def unassign(self, caller: Caller, request: Request, body: bytes) -> Any:
+        self._broker.access.unassign(caller, request.path_params["assignment"])
+
+    def _route(self, method: str, path: str, operation: str, handler: Handler) -> Route:
+        async def endpoint(request: Request) -> Response:
+            address = request.client.host if request.client else ""
+            caller = Caller("", operation, "", address, request.headers.get("x-ms-client-request-id", "")[:64])
+            principal = self._authenticate(request)
+            caller = replace(caller, principal=principal)
+            try:
+                self._broker.access.authorize(principal, MANAGE, "/")
+                result = await run_in_threadpool(handler, caller, request, await _body(request))
+            except BrokerError as error:
+                refused = refusal(error)
+                outcome = refused.body["error"]["code"]
+                await self._audit(caller, path, outcome, refused.status)
+                return JSONResponse(refused.body, refused.status)
+            if method == "GET":
+                await self._audit(caller, path, "ok", 200)
+            return Response(status_code=204) if result is None else JSONResponse(result)
+
+        return Route(path, endpoint, methods=[method])
+
+    async def _audit(self, caller: Caller, target: str, outcome: str, status: int) -> None:
+        await self._broker.store.audit_soon(record(caller, self._broker.clock.now(), target, outcome, status))
+
+    def _authenticate(self, request: Request) -> str:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated(f"A bearer token for {self._hosts.management_audience} is missing.")
+        principal = self._broker.tokens.verify(token.strip())
+        if principal.audience != self._hosts.management_audience:
+            raise Unauthenticated(f"The token is for {principal.audience}, not {self._hosts.management_audience}.")
+        return principal.object_id
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_BODY:
+            raise TooLarge(f"The body of the request is larger than {_MAX_BODY} bytes.")
+    return body
+
+
+def _decode(body: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Invalid(f"The body of the request is not valid: {error}.") from None
+
+
+def _vault_json(vault: Vault) -> dict[str, Any]:
+    return {
+        "name": vault.name,
+        "tier": vault.tier,
+        "soft_delete_days": vault.recovery.days,
+        "purge_protection": vault.recovery.purge_protection,
+        "created": vault.created,
+    }

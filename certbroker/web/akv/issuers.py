@@ -1,0 +1,152 @@
+"""Issuers and contacts on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from certbroker.domain.records import Contact
+from certbroker.ports.issuer import Administrator
+from certbroker.services.issuers import IssuerChanges
+from certbroker.store.issuers import StoredIssuer
+from certbroker.web.akv.messages import decode, page_json
+from certbroker.web.akv.routes import Call, Route, Router
+from certbroker.web.http import Response
+
+
+class CredentialsJSON(msgspec.Struct, frozen=True):
+    account_id: str | None = None
+    pwd: str | None = None
+
+
+class AdministratorJSON(msgspec.Struct, frozen=True):
+    first_name: str | None = None
+    last_name: str | None = None
+    email: str | None = None
+    phone: str | None = None
+
+
+class OrganizationJSON(msgspec.Struct, frozen=True):
+    id: str | None = None
+    admin_details: tuple[AdministratorJSON, ...] | None = None
+
+
+class IssuerAttributesJSON(msgspec.Struct, frozen=True):
+    enabled: bool | None = None
+
+
+class IssuerBodyJSON(msgspec.Struct, frozen=True):
+    provider: str | None = None
+    credentials: CredentialsJSON | None = None
+    org_details: OrganizationJSON | None = None
+    attributes: IssuerAttributesJSON | None = None
+
+
+class ContactJSON(msgspec.Struct, frozen=True):
+    email: str
+    name: str | None = None
+    phone: str | None = None
+
+
+class ContactsJSON(msgspec.Struct, frozen=True):
+    contacts: tuple[ContactJSON, ...]
+
+
+def set_issuer(call: Call) -> Response:
+    stored = call.broker.issuers.set(call.caller, call.vault, call.parameters["issuer"], _changes(call))
+    return Response(200, issuer_json(call, stored))
+
+
+def update_issuer(call: Call) -> Response:
+    stored = call.broker.issuers.update(call.caller, call.vault, call.parameters["issuer"], _changes(call))
+    return Response(200, issuer_json(call, stored))
+
+
+def get_issuer(call: Call) -> Response:
+    return Response(200, issuer_json(call, call.broker.issuers.get(call.vault, call.parameters["issuer"])))
+
+
+def delete_issuer(call: Call) -> Response:
+    return Response(
+        200, issuer_json(call, call.broker.issuers.delete(call.caller, call.vault, call.parameters["issuer"]))
+    )
+
+
+def list_issuers(call: Call) -> Response:
+    page = call.broker.issuers.listing(call.vault, call.query.get("$skiptoken", ""), call.page_size())
+    items = [{"id": call.links.issuer(issuer.name), "provider": issuer.settings.provider} for issuer in page.items]
+    return page_json(call, items, page)
+
+
+def set_contacts(call: Call) -> Response:
+    wanted = decode(call.body, ContactsJSON)
+    contacts = tuple(Contact(each.email, each.name, each.phone) for each in wanted.contacts)
+    return Response(200, contacts_json(call, call.broker.issuers.set_contacts(call.caller, call.vault, contacts)))
+
+
+def get_contacts(call: Call) -> Response:
+    return Response(200, contacts_json(call, call.broker.issuers.contacts(call.vault)))
+
+
+def delete_contacts(call: Call) -> Response:
+    return Response(200, contacts_json(call, call.broker.issuers.delete_contacts(call.caller, call.vault)))
+
+
+def issuer_json(call: Call, issuer: StoredIssuer) -> dict[str, Any]:
+    """An issuer. Its password never leaves."""
+    settings = issuer.settings
+    found: dict[str, Any] = {
+        "id": call.links.issuer(issuer.name),
+        "provider": settings.provider,
+        "attributes": {"enabled": settings.enabled, "created": issuer.created, "updated": issuer.updated},
+    }
+    if settings.account_id is not None:
+        found["credentials"] = {"account_id": settings.account_id}
+    organization: dict[str, Any] = {}
+    if settings.organization_id is not None:
+        organization["id"] = settings.organization_id
+    if settings.administrators:
+        organization["admin_details"] = [_present(asdict(each)) for each in settings.administrators]
+    if organization:
+        found["org_details"] = organization
+    return found
+
+
+def contacts_json(call: Call, contacts: tuple[Contact, ...]) -> dict[str, Any]:
+    return {"id": call.links.contacts(), "contacts": [_present(asdict(contact)) for contact in contacts]}
+
+
+def _changes(call: Call) -> IssuerChanges:
+    wanted = decode(call.body, IssuerBodyJSON)
+    credentials = wanted.credentials or CredentialsJSON()
+    organization = wanted.org_details or OrganizationJSON()
+    administrators = organization.admin_details
+    return IssuerChanges(
+        provider=wanted.provider,
+        account_id=credentials.account_id,
+        password=credentials.pwd,
+        organization_id=organization.id,
+        administrators=None
+        if administrators is None
+        else tuple(Administrator(each.email, each.first_name, each.last_name, each.phone) for each in administrators),
+        enabled=wanted.attributes.enabled if wanted.attributes else None,
+    )
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    return {label: value for label, value in values.items() if value is not None}
+
+
+def register(router: Router) -> None:
+    issuer, contacts = "/certificates/issuers/{issuer}", "/certificates/contacts"
+    write_ca, write_contacts = "certificatecas/write", "certificatecontacts/write"
+    router.add("GET", "/certificates/issuers", Route("CertificateIssuersList", "certificatecas/read", list_issuers))
+    router.add("GET", issuer, Route("CertificateIssuerGet", "certificatecas/read", get_issuer))
+    router.add("PUT", issuer, Route("CertificateIssuerSet", write_ca, set_issuer, writes=True))
+    router.add("PATCH", issuer, Route("CertificateIssuerUpdate", write_ca, update_issuer, writes=True))
+    router.add("DELETE", issuer, Route("CertificateIssuerDelete", "certificatecas/delete", delete_issuer, writes=True))
+    router.add("GET", contacts, Route("CertificateContactsGet", "certificates/read", get_contacts))
+    router.add("PUT", contacts, Route("CertificateContactsSet", write_contacts, set_contacts, writes=True))
+    router.add("DELETE", contacts, Route("CertificateContactsDelete", write_contacts, delete_contacts, writes=True))

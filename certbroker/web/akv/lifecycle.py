@@ -1,0 +1,127 @@
+"""What all kinds of object have in common on the wire: listings, soft delete, backup and restore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from certbroker.domain.objects import Kind
+from certbroker.domain.records import Version
+from certbroker.web.akv.certificates import certificate_json
+from certbroker.web.akv.keys import key_json
+from certbroker.web.akv.messages import BackupJSON, base64url, decode, deletion_json, from_base64, item_json, page_json
+from certbroker.web.akv.routes import Call, Handler, Route, Router
+from certbroker.web.akv.secrets import secret_json
+from certbroker.web.http import Response
+
+Render = Callable[[Call, Version], dict[str, Any]]
+
+_RENDER: dict[Kind, Render] = {
+    Kind.SECRET: secret_json,
+    Kind.KEY: key_json,
+    Kind.CERTIFICATE: certificate_json,
+}
+
+
+def list_objects(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        page = call.broker.listings.objects(
+            call.vault,
+            kind,
+            call.query.get("$skiptoken", ""),
+            call.page_size(),
+            pending=call.query.get("includePending", "").lower() in ("1", "true"),
+        )
+        return page_json(call, [item_json(call, kind, item) for item in page.items], page)
+
+    return handler
+
+
+def list_versions(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        page = call.broker.listings.versions(
+            call.vault, kind, call.name, call.query.get("$skiptoken", ""), call.page_size()
+        )
+        return page_json(call, [item_json(call, kind, item, versioned=True) for item in page.items], page)
+
+    return handler
+
+
+def list_deleted(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        page = call.broker.listings.deleted(call.vault, kind, call.query.get("$skiptoken", ""), call.page_size())
+        return page_json(call, [item_json(call, kind, item) for item in page.items], page)
+
+    return handler
+
+
+def delete(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        version, deletion = call.broker.deletions.delete(call.caller, call.vault, kind, call.name)
+        return Response(200, _RENDER[kind](call, version) | deletion_json(call.links, kind, version.name, deletion))
+
+    return handler
+
+
+def get_deleted(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        version, deletion = call.broker.deletions.get(call.vault, kind, call.name)
+        return Response(200, _RENDER[kind](call, version) | deletion_json(call.links, kind, version.name, deletion))
+
+    return handler
+
+
+def recover(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        return Response(
+            200, _RENDER[kind](call, call.broker.deletions.recover(call.caller, call.vault, kind, call.name))
+        )
+
+    return handler
+
+
+def purge(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        call.broker.deletions.purge(call.caller, call.vault, kind, call.name)
+        return Response(204)
+
+    return handler
+
+
+def backup(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        blob = call.broker.backups.backup(call.caller, call.vault, kind, call.name)
+        return Response(200, {"value": base64url(blob)})
+
+    return handler
+
+
+def restore(kind: Kind) -> Handler:
+    def handler(call: Call) -> Response:
+        blob = from_base64(decode(call.body, BackupJSON).value, "value")
+        return Response(200, _RENDER[kind](call, call.broker.backups.restore(call.caller, call.vault, kind, blob)))
+
+    return handler
+
+
+def register(router: Router) -> None:
+    for kind, read in (
+        (Kind.SECRET, "secrets/readMetadata/action"),
+        (Kind.KEY, "keys/read"),
+        (Kind.CERTIFICATE, "certificates/read"),
+    ):
+        many, word = f"{kind}s", kind.capitalize()
+        router.add("GET", f"/{many}", Route(f"{word}List", read, list_objects(kind)))
+        router.add("GET", f"/{many}/{{name}}/versions", Route(f"{word}ListVersions", read, list_versions(kind)))
+        router.add("GET", f"/deleted{many}", Route(f"{word}ListDeleted", read, list_deleted(kind)))
+        if kind is Kind.KEY:
+            continue
+        for method, pattern, operation, action, handler, writes in (
+            ("DELETE", f"/{many}/{{name}}", "Delete", "delete", delete(kind), True),
+            ("GET", f"/deleted{many}/{{name}}", "GetDeleted", read.partition("/")[2], get_deleted(kind), False),
+            ("POST", f"/deleted{many}/{{name}}/recover", "Recover", "recover/action", recover(kind), True),
+            ("DELETE", f"/deleted{many}/{{name}}", "Purge", "purge/action", purge(kind), True),
+            ("POST", f"/{many}/{{name}}/backup", "Backup", "backup/action", backup(kind), True),
+            ("POST", f"/{many}/restore", "Restore", "restore/action", restore(kind), True),
+        ):
+            router.add(method, pattern, Route(f"{word}{operation}", f"{many}/{action}", handler, writes=writes))

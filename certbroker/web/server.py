@@ -1,0 +1,143 @@
+"""Listening: granian in this process, with certificates that can be swapped while it serves.
+
+A listener owns its socket, so that its port is known before anything is served and survives a swap. For a swap a second
+granian server with the new certificate starts on the same socket; the old one marks its responses as the last on their
+connections, waits until those have gone, and stops. No request is refused meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from certbroker.web.http import MAX_HEADERS
+
+_BACKLOG: Final = 1024
+_DRAIN_SECONDS: Final = 5
+_log = structlog.get_logger("certbroker.server")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.listen(_BACKLOG)
+    listening.setblocking(False)
+    return listening
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The files that TLS is served with."""
+
+    chain: Path
+    key: Path
+
+
+class _Server(Server):
+    """granian on a socket that is ours. It offers no public way to hand one over."""
+
+    def __init__(self, listening: socket.socket, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._descriptor = os.dup(listening.fileno())
+
+    def _init_shared_socket(self) -> None:
+        self._shd = SocketHolder(self._descriptor, False, _BACKLOG)  # type: ignore[call-arg, assignment]  # stubs lag behind
+        self._ssp = None
+
+
+class _Draining:
+    """The application, which can be told to let go of its connections."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+        self.draining = False
+        self.active = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def closing(message: Message) -> None:
+            if self.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        self.active += 1
+        try:
+            await self._application(scope, receive, closing if self.draining else send)
+        finally:
+            self.active -= 1
+
+
+class Listener:
+    """One socket with what serves it."""
+
+    def __init__(self, listening: socket.socket, application: ASGIApp, certificate: Certificate | None = None) -> None:
+        self._listening = listening
+        self._application = application
+        self._certificate = certificate
+        self._serving: tuple[_Server, _Draining, asyncio.Task[None]] | None = None
+        self._swapping = asyncio.Lock()
+
+    @property
+    def port(self) -> int:
+        port: int = self._listening.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Serve. Raises OSError or ssl.SSLError when the certificate cannot be used."""
+        self._serving = self._serve()
+        await asyncio.sleep(0)
+
+    async def swap(self, certificate: Certificate) -> None:
+        """Serve with another certificate from now on."""
+        async with self._swapping:
+            self._certificate = certificate
+            old, self._serving = self._serving, self._serve()
+            if old is not None:
+                await _retire(*old)
+                _log.info("server certificate swapped", port=self.port)
+
+    async def stop(self) -> None:
+        """Let requests in flight finish, then stop."""
+        self._listening.close()
+        if self._serving is not None:
+            await _retire(*self._serving, patience=0.0)
+
+    def _serve(self) -> tuple[_Server, _Draining, asyncio.Task[None]]:
+        application = _Draining(self._application)
+        server = _Server(
+            self._listening,
+            target=application,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=max(8192, 2 * MAX_HEADERS)),
+            websockets=False,
+            backlog=_BACKLOG,
+            log_enabled=False,
+            ssl_cert=self._certificate and self._certificate.chain,
+            ssl_key=self._certificate and self._certificate.key,
+            # rustls offers forward secrecy only: ECDHE suites in TLS 1.2 and those of TLS 1.3.
+            ssl_protocol_min=SSLProtocols.tls12,
+        )
+        return server, application, asyncio.get_running_loop().create_task(server.serve())
+
+
+async def _retire(
+    server: _Server, application: _Draining, task: asyncio.Task[None], patience: float = _DRAIN_SECONDS
+) -> None:
+    application.draining = True
+    await asyncio.sleep(patience)
+    server.stop()  # type: ignore[no-untyped-call]  # granian leaves it untyped
+    await task

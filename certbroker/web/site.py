@@ -1,0 +1,43 @@
+"""The outermost application: admits a request, finds what its host stands for, and answers."""
+
+from __future__ import annotations
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from certbroker.domain.errors import BrokerError
+from certbroker.web.akv.vault import VaultApp
+from certbroker.web.errors import refusal
+from certbroker.web.hosts import Hosts
+from certbroker.web.http import admit, respond
+
+_log = structlog.get_logger("certbroker.web")
+_CLOSE = (b"connection", b"close")
+
+
+class Site:
+    """Serves vaults on their hosts and the broker's own pages on every other host."""
+
+    def __init__(self, vaults: VaultApp, hosts: Hosts, own: ASGIApp) -> None:
+        self._vaults = vaults
+        self._hosts = hosts
+        self._own = own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            request = admit(scope)
+        except BrokerError as error:
+            await respond(send, refusal(error), _CLOSE)
+            return
+        host = self._hosts.vault(request.host)
+        if host is None:
+            await self._own(scope, receive, send)
+            return
+        response = await self._vaults.serve(request, receive, host)
+        identified = (b"x-ms-request-id", request.correlation_id.encode())
+        if response.status == 413:  # The rest of the body is still on its way; nobody will read it.
+            await respond(send, response, identified, _CLOSE)
+        else:
+            await respond(send, response, identified)

@@ -1,0 +1,75 @@
+"""`Self`: the certificate is signed by its own key."""
+
+from __future__ import annotations
+
+import calendar
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certbroker.domain.csr import extensions, hash_for
+from certbroker.domain.policy import parse_subject
+from certbroker.ports.clock import Clock
+from certbroker.ports.issuer import (
+    CertificateIssued,
+    IssuanceRequest,
+    Issuer,
+    IssuerKind,
+    IssuerSettings,
+    Journal,
+    Reply,
+    Resources,
+)
+
+# Clocks of the machines that will check the certificate may be slow; Key Vault backdates by as much.
+_BACKDATE: Final = timedelta(minutes=10)
+
+
+class SelfSigned:
+    """Signs on the spot, so there is nothing to journal."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
+        policy, key = request.policy, request.key
+        subject = parse_subject(policy.subject)
+        public = key.public_key()
+        start = self._clock.now().replace(microsecond=0) - _BACKDATE
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(add_months(start + _BACKDATE, policy.validity_months))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        )
+        for extension, critical in extensions(policy):
+            builder = builder.add_extension(extension, critical)
+        return CertificateIssued((builder.sign(key, hash_for(public)).public_bytes(Encoding.DER),))
+
+
+def add_months(moment: datetime, months: int) -> datetime:
+    """The same day of the month `months` later, or that month's last day where it has no such day."""
+    years, month = divmod(moment.month - 1 + months, 12)
+    year = moment.year + years
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, calendar.monthrange(year, month + 1)[1]))
+
+
+class SelfSignedKind:
+    provider = "Self"
+    local = True
+    manual = False
+
+    def check(self, settings: IssuerSettings) -> None:
+        """Nothing to configure."""
+
+    def open(self, settings: IssuerSettings, resources: Resources) -> Issuer:
+        return SelfSigned(resources.clock)
+
+
+KIND: Final[IssuerKind] = SelfSignedKind()

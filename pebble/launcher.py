@@ -56,6 +56,7 @@ class Pebble:
     retry_after        seconds in the Retry-After of authorizations and orders; Pebble writes them as number or as date
     profiles           by name. One by default, because an order that names none gets *any* of them
     domain_blocklist   names that are refused with rejectedIdentifier
+    dns_server         address and port of another DNS server for the CA to ask; `dns` is without effect then
 
     All state is in memory: a restart loses accounts, orders and the CA's keys, while ports and `ca_path` stay.
     """
@@ -77,12 +78,14 @@ class Pebble:
         retry_after: int = 1,
         profiles: Mapping[str, Profile] | None = None,
         domain_blocklist: tuple[str, ...] = (),
+        dns_server: str | None = None,
         binaries: PebbleBinaries | None = None,
     ) -> None:
         found = binaries or find_pebble()
         if found is None:
             raise PebbleError("Pebble is not installed: run `make peers`.")
         self._binaries = found
+        self._dns_server = dns_server
         self.workdir = workdir.resolve()
         self.workdir.mkdir(parents=True, exist_ok=True)
         self.log_path = self.workdir / "pebble.log"
@@ -162,7 +165,13 @@ class Pebble:
             with self.log_path.open("ab") as log:
                 dns = self._spawn(self._challtestsrv_command(), log)
                 self._wait("pebble-challtestsrv", dns, self._dns_answers)
-                command = [str(self._binaries.pebble), "-config", str(configuration), "-dnsserver", self.dns_address]
+                command = [
+                    str(self._binaries.pebble),
+                    "-config",
+                    str(configuration),
+                    "-dnsserver",
+                    self._dns_server or self.dns_address,
+                ]
                 ca = self._spawn(command, log)
                 self._wait("pebble", ca, self._ca_answers)
         except BaseException:

@@ -94,7 +94,7 @@ class DNSHookPublisher:
         for secret in sorted({value, *self._hook.environment.values()}, key=len, reverse=True):
             if len(secret) >= _MIN_SECRET:
                 text = text.replace(secret, "***")
-        return printable(text)[-_TAIL:]
+        return printable(text[-_TAIL:])
 
     def _failed(self, what: str) -> IssuerUnavailable:
         return IssuerUnavailable(Problem("DNSPublisherFailed", f"The DNS hook {self._hook.command[0]} {what}."))

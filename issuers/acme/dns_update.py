@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import socket
 import time
@@ -67,6 +68,7 @@ class DNSUpdateServer:
         for server in (self.server, *self.nameservers):
             _endpoint(server)
         try:
+            base64.b64decode(self.key_secret, validate=True)
             dns.tsigkeyring.from_text({self.key_name: self.key_secret})
             dns.name.from_text(self.zone or ".")
         except (ValueError, dns.exception.DNSException):

@@ -1,0 +1,180 @@
+"""Headers, problems and resources, as CAs write them."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certbroker.ports.issuer import IssuerUnavailable
+from issuers.acme.messages import read_authorization, read_challenge, read_directory, read_order
+from issuers.acme.nonces import NoncePool
+from issuers.acme.problem import read_problem, refusal_of
+from issuers.acme.retry_after import retry_after
+from issuers.acme.signing import AccountKey, load_account_key, make_account_key
+from issuers.acme.transport import Answer
+
+NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["valid", "dns", "pending"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["status", "type", "value", "url", "token", "identifier", "challenges", "finalize", "error"]
+            )
+            | st.sampled_from(
+                ["authorizations", "identifiers", "meta", "profiles", "detail", "subproblems", "expires"]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("3", 3),
+        (" 3 ", 3),
+        ("+3", 3),
+        ("0", 1),
+        ("-1", 1),
+        ("-" + "9" * 5000, 1),
+        ("9" * 5000, 86400),
+        ("86401", 86400),
+        ("Sun, 29 Mar 2026 01:31:00 GMT", 60),
+        ("Sunday, 29-Mar-26 01:31:00 GMT", 60),
+        ("Sun Mar 29 01:31:00 2026", 60),
+        ("Sun, 29 Mar 2026 01:31:00 -0000", 60),
+        ("Sun, 29 Mar 2026 03:31:00 +0200", 60),
+        ("Sun, 29 Mar 2020 01:31:00 GMT", 1),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", None),
+        ("Sun, 29 Mar 2999 01:31:00 GMT", 86400),
+        ("Sun, 99 Mar 2026 99:31:00 GMT", None),
+        ("1.5", None),
+        ("three", None),
+        ("\u0663", None),
+        ("", None),
+        ("x" * 100_000, None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: int | None) -> None:
+    assert (None if seconds is None else timedelta(seconds=seconds)) == retry_after(value, NOW)
+
+
+def test_a_date_is_counted_from_the_servers_own_clock() -> None:
+    """Whose clock is right does not matter then."""
+    slow = "Sun, 29 Mar 2020 01:30:00 GMT"
+
+    assert timedelta(minutes=2) == retry_after("Sun, 29 Mar 2020 01:32:00 GMT", NOW, slow)
+
+
+@given(st.text(max_size=50))
+def test_retry_after_is_never_an_error_and_never_out_of_bounds(value: str) -> None:
+    pause = retry_after(value, NOW)
+
+    assert pause is None or timedelta(seconds=1) <= pause <= timedelta(days=1)
+
+
+@given(JSON)
+def test_any_json_is_read_or_refused(value: Any) -> None:
+    body = value if isinstance(value, dict) else {}
+    for read in (lambda: read_order(body, "u"), lambda: read_authorization(body, "u"), lambda: read_challenge(body)):
+        try:
+            read()
+        except IssuerUnavailable:
+            pass
+    try:
+        read_directory(body)
+    except IssuerUnavailable:
+        pass
+    read_problem(value)
+
+
+def test_fields_of_an_order() -> None:
+    order = read_order(
+        {
+            "status": "valid",
+            "expires": "2026-03-29T03:30:00.123456789+02:00",
+            "identifiers": [{"type": "dns", "value": "WWW.example.org"}],
+            "authorizations": ["a"],
+            "finalize": "f",
+            "certificate": "c",
+            "notBefore": None,
+        },
+        "u",
+    )
+
+    assert NOW == order.expires.replace(microsecond=0) if order.expires else None
+    assert ["www.example.org"] == [identifier.value for identifier in order.identifiers]
+
+
+def test_a_problem_with_its_parts_is_one_line_of_bounded_length() -> None:
+    part = {"type": "urn:ietf:params:acme:error:dns", "detail": "a\x1b[31m\nb", "identifier": {"value": "x.example"}}
+    problem = read_problem(
+        {"type": "urn:ietf:params:acme:error:compound", "detail": "d" * 9999, "subproblems": [part] * 99}
+    )
+
+    assert problem is not None
+    text = problem.text()
+    assert "x.example: a [31m b (dns)" in text
+    assert "and 89 more" in text
+    assert "\n" not in text
+    assert len(text) < 2000
+    assert "Correct the DNS records" in refusal_of(problem).message
+
+
+def test_nonces_are_bounded_and_the_newest_is_taken_first() -> None:
+    pool = NoncePool(size=3)
+    for nonce in ("a", "b", "not a nonce", "c", "d", "", None):
+        pool.put(nonce)
+
+    assert ["d", "c", "b", None] == [pool.take() for _ in range(4)]
+
+
+def test_no_nonce_is_given_out_twice() -> None:
+    pool, taken = NoncePool(size=1000), []
+    for number in range(1000):
+        pool.put(f"n{number}")
+
+    def take() -> None:
+        while (nonce := pool.take()) is not None:
+            taken.append(nonce)
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 1000 == len(taken) == len(set(taken))
+
+
+def test_a_key_authorization_is_the_token_as_it_came_and_the_thumbprint() -> None:
+    key: AccountKey = load_account_key(make_account_key("P-256"))
+
+    assert f"tok-en_.{key.thumbprint}" == key.key_authorization("tok-en_")
+    assert 43 == len(key.thumbprint)
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ('<https://ca/2>;rel="alternate"', ["https://ca/2"]),
+        ('<https://ca/dir>;rel="index", </3>; rel=alternate', ["https://ca/3"]),
+        ('<a>; title="x, y"; rel="up alternate", <b>;rel="alternate"', ["https://ca/a", "https://ca/b"]),
+        ("<unfinished", []),
+        ("", []),
+        ("<a>;" * 5000, []),
+    ],
+)
+def test_links(header: str, found: list[str]) -> None:
+    assert found == Answer(200, {"link": header}, b"", "https://ca/1", None).links("alternate")

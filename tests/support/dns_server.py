@@ -1,0 +1,151 @@
+"""An authoritative name server for one zone that takes dynamic updates signed with TSIG (RFC 2136, RFC 8945).
+
+Real UDP and TCP on the same port of 127.0.0.1. Every host in the zone has the address 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import socketserver
+import struct
+import threading
+import time
+from collections import defaultdict
+from typing import Self
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+import dns.tsig
+import dns.tsigkeyring
+
+KEY_NAME = "certbroker-test."
+KEY_SECRET = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3I="
+WRONG_SECRET = "d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3I="
+
+
+class AuthoritativeServer:
+    """The server. A context manager. `delay` is how long an update takes to be seen, in seconds."""
+
+    def __init__(self, zone: str = "example.org.", *, delay: float = 0.0, refuse: bool = False) -> None:
+        self.zone = dns.name.from_text(zone)
+        self.delay = delay
+        self.refuse = refuse
+        self.updates = 0
+        self._records: dict[dns.name.Name, dict[str, float]] = defaultdict(dict)
+        self._lock = threading.Lock()
+        keyring = dns.tsigkeyring.from_text({KEY_NAME: KEY_SECRET})
+        server = self
+
+        def respond(wire: bytes) -> bytes | None:
+            try:
+                query = dns.message.from_wire(wire, keyring=keyring)
+            except dns.tsig.BadSignature:
+                return server._not_authorized(wire)
+            except dns.exception.DNSException:
+                return None
+            return server._answer(query).to_wire()
+
+        class UDPHandler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                data, socket = self.request
+                reply = respond(data)
+                if reply is not None:
+                    socket.sendto(reply, self.client_address)
+
+        class TCPHandler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                while len(prefix := self.rfile.read(2)) == 2:
+                    reply = respond(self.rfile.read(struct.unpack("!H", prefix)[0]))
+                    if reply is None:
+                        return
+                    self.wfile.write(struct.pack("!H", len(reply)) + reply)
+
+        class TCPServer(socketserver.ThreadingTCPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+            request_queue_size = 64
+
+        self._tcp = TCPServer(("127.0.0.1", 0), TCPHandler)
+        self.port: int = self._tcp.server_address[1]
+        self._udp = socketserver.ThreadingUDPServer(("127.0.0.1", self.port), UDPHandler)
+        self._udp.daemon_threads = True
+        self._threads = [
+            threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+            for listener in (self._tcp, self._udp)
+        ]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def values(self, name: str) -> set[str]:
+        """The TXT values that are there, whether or not they can be seen yet."""
+        with self._lock:
+            return {*self._records[dns.name.from_text(name)]}
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for listener in (self._tcp, self._udp):
+            listener.shutdown()
+            listener.server_close()
+        for thread in self._threads:
+            thread.join()
+
+    def _answer(self, query: dns.message.Message) -> dns.message.Message:
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.AA
+        if query.opcode() == dns.opcode.UPDATE:
+            response.set_rcode(self._update(query))
+        elif query.question:
+            question = query.question[0]
+            if question.name.is_subdomain(self.zone):
+                self._look_up(response, question.name, question.rdtype)
+            else:
+                response.set_rcode(dns.rcode.REFUSED)
+        return response
+
+    def _look_up(self, response: dns.message.Message, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> None:
+        found: list[str] = []
+        if kind == dns.rdatatype.SOA and name == self.zone:
+            found = ["ns.invalid. admin.invalid. 1 3600 600 86400 60"]
+        elif kind == dns.rdatatype.NS and name == self.zone:
+            found = ["ns.invalid."]
+        elif kind == dns.rdatatype.A:
+            found = ["127.0.0.1"]
+        elif kind == dns.rdatatype.TXT:
+            now = time.monotonic()
+            with self._lock:
+                found = [f'"{value}"' for value, visible in self._records[name].items() if visible <= now]
+        if found:
+            response.answer.append(dns.rrset.from_text_list(name, 60, dns.rdataclass.IN, kind, found))
+
+    def _update(self, query: dns.message.Message) -> dns.rcode.Rcode:
+        if not query.had_tsig or self.refuse:
+            return dns.rcode.REFUSED
+        if query.sections[0][0].name != self.zone:
+            return dns.rcode.NOTAUTH
+        with self._lock:
+            self.updates += 1
+            for change in query.sections[2]:
+                for record in change:
+                    value = b"".join(record.strings).decode()
+                    if change.deleting == dns.rdataclass.NONE:
+                        self._records[change.name].pop(value, None)
+                    else:
+                        self._records[change.name][value] = time.monotonic() + self.delay
+        return dns.rcode.NOERROR
+
+    def _not_authorized(self, wire: bytes) -> bytes:
+        """A reply without a signature: the header of the query, as a response with NOTAUTH."""
+        number, flags = struct.unpack("!HH", wire[:4])
+        return struct.pack("!HHHHHH", number, flags | 0x8000 | dns.rcode.NOTAUTH, 0, 0, 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,9 +17,8 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_URL: Final = 8192
 
-# Addresses inside these stand for an IPv4 address that the network may translate to (RFC 6052, RFC 8215): what
-# matters is the address that is reached in the end.
-_NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,254}", re.ASCII)
 
 
 def default_user_agent() -> str:
@@ -65,22 +65,25 @@ class EgressPolicy:
         shown = _shown(parsed)
         if parsed.scheme not in ("https", "http"):
             raise EgressRefused(f"The URL {shown} has the scheme {parsed.scheme[:20]!r}: only https is allowed.")
-        if not parsed.host or parsed.port == 0:
-            raise EgressRefused(f"The URL {shown} has no host or the port 0.")
+        literal = _literal(parsed.host)
+        host = parsed.raw_host.decode("ascii")
+        if not host or not 0 < (443 if parsed.port is None else parsed.port) <= 65535:
+            raise EgressRefused(f"The URL {shown} has no host or no possible port.")
+        if literal is None and not _HOST.fullmatch(host):
+            raise EgressRefused(f"The URL {shown} is malformed: its host is neither a name nor an address.")
         if parsed.userinfo:
             raise EgressRefused(f"The URL {shown} carries a user name, which is not allowed.")
         if self.allowed_hosts and not matches(parsed.host, self.allowed_hosts):
             raise EgressRefused(f"The host {parsed.host} is not among the operator's allowed hosts.")
         if parsed.scheme == "http" and not matches(parsed.host, self.plain_http_hosts):
             raise EgressRefused(f"The URL {shown} is plain http: only https is allowed for {parsed.host}.")
-        literal = _literal(parsed.host)
         if literal is not None:
             self.check_address(parsed.host, literal)
         return parsed.copy_with(fragment=None)
 
     def check_address(self, host: str, address: IPAddress) -> None:
         """EgressRefused unless the address is public or in `allowed_networks`. `host` is for the message."""
-        forms = [address, *_embedded(address)]
+        forms = _reached(address)
         if any(
             form in network for form in forms for network in self.allowed_networks if form.version == network.version
         ):
@@ -110,15 +113,21 @@ def matches(host: str, patterns: tuple[str, ...]) -> bool:
     return False
 
 
-def _embedded(address: IPAddress) -> list[IPAddress]:
-    """The IPv4 addresses that an IPv6 address stands for: mapped, 6to4, Teredo (server, client), NAT64."""
+def _reached(address: IPAddress) -> list[IPAddress]:
+    """The addresses that are reached by connecting to this one, all of which have to be allowed.
+
+    IPv4-mapped and NAT64 addresses (RFC 4291 section 2.5.5.2, RFC 6052) only stand for an IPv4 address; 6to4 and Teredo
+    (RFC 3056, RFC 4380) lead through one.
+    """
     if not isinstance(address, ipaddress.IPv6Address):
-        return []
-    found: list[IPAddress] = [*(address.teredo or ())]
-    found += [inner for inner in (address.ipv4_mapped, address.sixtofour) if inner is not None]
-    if any(address in network for network in _NAT64):
-        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return found
+        return [address]
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if address in _NAT64:
+        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    if address.sixtofour is not None:
+        return [address, address.sixtofour]
+    return [address, *(address.teredo or ())]
 
 
 def _literal(host: str) -> IPAddress | None:

@@ -37,7 +37,7 @@ _PORT: Final = 53
 class DNSUpdateServer:
     """A name server that takes dynamic updates.
 
-    `server` and `nameservers` are `host`, `host:port` or `[address]:port`.
+    `server` is a name or an address; the `nameservers` may have a port too, as `host:port` or `[address]:port`.
     """
 
     server: str
@@ -45,6 +45,7 @@ class DNSUpdateServer:
     key_name: str
     key_secret: str = field(repr=False)
     """The TSIG key in base64."""
+    port: int = 53
     key_algorithm: str = "hmac-sha256"
     zone: str | None = None
     """The zone to update; found by asking the server for SOA records when it is not given."""
@@ -65,8 +66,10 @@ class DNSUpdateServer:
             raise ValueError("ttl is between 0 and 86400 seconds.")
         if not 0 < self.timeout <= 60 or not 0 <= self.propagation <= 3600:
             raise ValueError("timeout is at most 60 and propagation at most 3600 seconds.")
-        for server in (self.server, *self.nameservers):
-            _endpoint(server)
+        if not self.server or not 1 <= self.port <= 65535 or _endpoint(self.server, 0)[1] != 0:
+            raise ValueError("server is a name or an address, and port is between 1 and 65535.")
+        for server in self.nameservers:
+            _endpoint(server, _PORT)
         try:
             base64.b64decode(self.key_secret, validate=True)
             dns.tsigkeyring.from_text({self.key_name: self.key_secret})
@@ -159,7 +162,7 @@ class DNSUpdatePublisher:
 
     def _nameservers(self, zone: dns.name.Name) -> list[tuple[str, int]]:
         if self._server.nameservers:
-            return [address for server in self._server.nameservers for address in _addresses(*_endpoint(server))]
+            return [address for server in self._server.nameservers for address in _addresses(*_endpoint(server, _PORT))]
         found = [self._primary()]
         try:
             answer = self._ask(found[0], zone, dns.rdatatype.NS)
@@ -183,8 +186,7 @@ class DNSUpdatePublisher:
         return answer.answer
 
     def _primary(self) -> tuple[str, int]:
-        host, port = _endpoint(self._server.server)
-        addresses = _addresses(host, port)
+        addresses = _addresses(_endpoint(self._server.server, 0)[0], self._server.port)
         if not addresses:
             raise self._unavailable("its name cannot be resolved")
         return addresses[0]
@@ -202,15 +204,15 @@ def _quoted(value: str) -> str:
     return f'"{value}"'
 
 
-def _endpoint(server: str) -> tuple[str, int]:
+def _endpoint(server: str, default: int) -> tuple[str, int]:
     """Host and port of `host`, `host:port`, `address` or `[address]:port`."""
     try:
-        return str(ipaddress.ip_address(server.strip("[]"))), _PORT
+        return str(ipaddress.ip_address(server.strip("[]"))), default
     except ValueError:
         pass
     host, colon, port = server.rpartition(":")
-    if not colon:
-        host, port = server, str(_PORT)
+    if not colon and server:
+        return server, default
     host = host.strip("[]")
     if not host or not port.isdecimal() or len(port) > 5 or not 1 <= int(port) <= 65535:
         raise ValueError(f"{server!r} is not a server such as ns1.example.org or 192.0.2.1:53.")

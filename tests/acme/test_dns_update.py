@@ -27,7 +27,8 @@ def server() -> Iterator[AuthoritativeServer]:
 
 def configured(server: AuthoritativeServer, /, **changes: Any) -> DNSUpdateServer:
     fields = {
-        "server": server.address,
+        "server": "127.0.0.1",
+        "port": server.port,
         "key_name": KEY_NAME,
         "key_secret": KEY_SECRET,
         "nameservers": (server.address,),
@@ -88,7 +89,7 @@ def test_the_name_servers_of_the_zone_are_waited_for_as_far_as_they_can_be_found
     [
         ({"key_secret": WRONG_SECRET}, "TSIG"),
         ({"zone": "example.net"}, "not in its zone"),
-        ({"server": "127.0.0.1:1", "timeout": 0.5}, "does not answer|failed"),
+        ({"port": 1, "timeout": 0.5}, "does not answer|failed"),
     ],
 )
 def test_failures_say_what_is_wrong_and_never_the_key(
@@ -120,9 +121,10 @@ def test_a_name_outside_every_zone_is_an_error(publisher: DNSPublisher) -> None:
     [
         {"key_algorithm": "hmac-md5"},
         {"key_secret": "!"},
-        {"server": "host:port"},
+        {"server": "host:53"},
         {"server": ""},
         {"nameservers": ("ns:0",)},
+        {"port": 0},
         {"ttl": -1},
         {"timeout": 0},
         {"zone": "a..b"},

@@ -72,13 +72,13 @@ class Account:
         """The account's URL, after registering it if need be. Raises CARefused, IssuerUnavailable."""
         url = self.url
         if url is None:
-            with self._authority.registering(self.key.thumbprint):
+            with self._authority.known.registering(self.key.thumbprint):
                 url = self.url or self._register(journal)
         return url
 
     def forget(self, lost: str) -> None:
         """The CA does not know the account `lost`: register the key again at the next call of `ensure`."""
-        with self._authority.registering(self.key.thumbprint):
+        with self._authority.known.registering(self.key.thumbprint):
             self._known = _Registered()
             if self.url == lost:  # Else another worker has registered it anew already.
                 self._keep(_Registered())

@@ -15,12 +15,13 @@ from certbroker.ports.egress import Egress
 from certbroker.ports.issuer import IssuanceRequest, IssuerSettings, Journal, Reply, Resources
 from issuers.acme.account import Account, AccountLost
 from issuers.acme.challenges import Publisher
+from issuers.acme.known_ca import KnownCA
 from issuers.acme.order import OrderRun
 from issuers.acme.problem import CARefused
 from issuers.acme.settings import ACMESettings, read_settings
 from issuers.acme.transport import Authority
 
-_MAX_AUTHORITIES: Final = 64
+_MAX_KNOWN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,7 @@ class ACMEKind:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._authorities: weakref.WeakKeyDictionary[Egress, OrderedDict[tuple[object, ...], Authority]]
-        self._authorities = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Egress, OrderedDict[str, KnownCA]] = weakref.WeakKeyDictionary()
 
     def check(self, settings: IssuerSettings) -> None:
         read_settings(settings)
@@ -143,15 +143,14 @@ class ACMEKind:
         return ACMEIssuer(read, resources, self._authority(read, resources.egress))
 
     def _authority(self, settings: ACMESettings, egress: Egress) -> Authority:
-        place = (settings.options.directory, settings.options.hosts)
+        url = settings.options.directory
         with self._lock:
-            known = self._authorities.setdefault(egress, OrderedDict())
-            if place not in known:
-                known[place] = Authority(settings.options.directory, egress, settings.options.hosts)
-                if len(known) > _MAX_AUTHORITIES:
-                    known.popitem(last=False)
-            known.move_to_end(place)
-            return known[place]
+            known = self._known.setdefault(egress, OrderedDict())
+            ca = known.setdefault(url, KnownCA())
+            known.move_to_end(url)
+            if len(known) > _MAX_KNOWN:
+                known.popitem(last=False)
+        return Authority(url, egress, ca, settings.options.hosts)
 
 
 KIND: Final = ACMEKind()

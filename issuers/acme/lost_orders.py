@@ -40,7 +40,7 @@ def find_lost_order(
         try:
             order = read_order(account.fetch(url).json(), url)
             ours = order.identifiers == set(identifiers) and _is_ours(account, order, request)
-            if ours and authority.claim(url, request.operation_id):
+            if ours and authority.known.claim(url, request.operation_id):
                 return order
         except Nonsense:
             continue  # One unreadable order among many must not stop this one.

@@ -58,6 +58,10 @@ _EXPIRY_GRACE: Final = timedelta(hours=1)
 # How long a CA may show an order as ready after it has accepted the CSR, because the answer came from a lagging
 # replica.
 _FINALIZE_AGAIN: Final = timedelta(minutes=1)
+# How long an order may be missing at the CA after it was made, and after it was finalized, before it counts as gone.
+_LAG: Final = timedelta(seconds=10)
+_LAG_AFTER_FINALIZE: Final = timedelta(minutes=1)
+_BETWEEN_ORDERS: Final = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class OrderRun:
             return self._refuse(steps, error.problem)
         except _GivenUp as error:
             return self._refuse(steps, error.problem)
+        except _Later as error:
+            return error.reply
 
     def abandon(self) -> None:
         """Take all answers to challenges away. Raises IssuerUnavailable."""
@@ -112,7 +118,7 @@ class OrderRun:
             waiting = authorizing.go_on()
             if waiting is not None:
                 return waiting
-            order, asked = self._look(order.url)
+            order, asked = self._look(steps, order.url)
         if order.status == "ready":
             return self._finalize(steps, identifiers, order)
         return self._after_finalize(steps, identifiers, order, asked)
@@ -134,8 +140,8 @@ class OrderRun:
         """The order of this attempt: the one in the journal, the one that got lost, or a new one."""
         entry = steps.recorded("order")
         if entry is not None:
-            self.authority.claim(entry["url"], self.request.operation_id)
-            return self._look(entry["url"])
+            self.authority.known.claim(entry["url"], self.request.operation_id)
+            return self._look(steps, entry["url"])
         wanted = dict(steps.intended("order") or {})
         if wanted.get("asked") == "yes":
             known = [entry["url"] for earlier in Steps.all(self.journal) if (entry := earlier.recorded("order"))]
@@ -148,6 +154,7 @@ class OrderRun:
     def _new_order(
         self, steps: Steps, identifiers: tuple[Identifier, ...], wanted: dict[str, str]
     ) -> tuple[Order, timedelta | None]:
+        self._pace(steps, wanted)
         directory = self.authority.directory(self.clock)
         payload: dict[str, Any] = {"identifiers": [identifier.json() for identifier in identifiers]}
         if self.options.profile is not None:
@@ -170,25 +177,42 @@ class OrderRun:
         failpoint("acme.order.after-call")
         url = answer.location()
         order = read_order(answer.json(), url)
-        self.authority.claim(url, self.request.operation_id)
+        self.authority.known.claim(url, self.request.operation_id)
         steps.record("order", url=url, at=stamp(self.clock.now()))
         failpoint("acme.order.recorded")
         return order, None
 
-    def _look(self, url: str) -> tuple[Order, timedelta | None]:
+    def _pace(self, steps: Steps, wanted: dict[str, str]) -> None:
+        """The second order may follow the first at once; the others not, whatever goes wrong at the CA."""
+        since, now = stamped(wanted.get("at")), self.clock.now()
+        if steps.number > 2 and since is not None and timedelta(0) <= now - since < _BETWEEN_ORDERS:
+            left = _BETWEEN_ORDERS - (now - since)
+            raise _Later(StillWaiting(left, f"Another order will be made. {wanted.get('because', '')}"))
+
+    def _look(self, steps: Steps, url: str) -> tuple[Order, timedelta | None]:
         """The order as the CA has it now, and the pause it asked for. Raises StartOver when it is gone."""
         try:
             answer = self.account.fetch(url)
         except CARefused as error:
             # Another account's order is as good as gone: the CA forgot ours and counts from the start again.
             if error.status in (404, 410) or error.kind == "unauthorized":
-                raise StartOver("The order had vanished from the CA.") from error
+                raise self._vanished(steps) from error
             raise
         order = read_order(answer.json(), url)
         over = order.expires is not None and order.expires + _EXPIRY_GRACE < self.clock.now()
         if over and order.status in ("pending", "ready"):
             raise StartOver("The order had expired.")
         return order, answer.pause
+
+    def _vanished(self, steps: Steps) -> Exception:
+        """What to raise: a CA of several replicas may not show what it has just made, so it is given some time."""
+        finalized = steps.recorded("finalize") or steps.intended("finalize")
+        since = stamped((finalized or steps.recorded("order") or {}).get("at"))
+        now = self.clock.now()
+        patience = _LAG_AFTER_FINALIZE if finalized else _LAG
+        if since is not None and timedelta(0) <= now - since < patience:
+            return _Later(StillWaiting(pause_after(since, now), "The CA does not show the order at the moment."))
+        return StartOver("The order had vanished from the CA.")
 
     def _finalize(self, steps: Steps, identifiers: tuple[Identifier, ...], order: Order) -> Reply:
         now = self.clock.now()
@@ -275,7 +299,7 @@ class OrderRun:
                     "Look for the cause at the CA, then create the certificate again.",
                 )
             )
-        following.intend("order", because=cause)
+        following.intend("order", because=cause, at=stamp(self.clock.now()))
         return following
 
     def _refuse(self, steps: Steps, problem: Problem) -> RequestRefused:
@@ -292,6 +316,12 @@ class OrderRun:
             _log.warning("An answer to a challenge could not be withdrawn: %s", error)
             return False
         return True
+
+
+class _Later(Exception):
+    def __init__(self, reply: StillWaiting) -> None:
+        super().__init__(reply.detail)
+        self.reply = reply
 
 
 class _GivenUp(Exception):

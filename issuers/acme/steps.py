@@ -8,7 +8,8 @@ from typing import Final
 
 from certbroker.ports.issuer import Journal
 
-MAX_ATTEMPTS: Final = 3
+# Let's Encrypt issues five certificates for the same names in a week; more orders than that are a loop.
+MAX_ATTEMPTS: Final = 5
 
 
 class StartOver(Exception):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +14,9 @@ from certbroker.domain.operation import Problem
 from certbroker.ports.clock import Clock
 from certbroker.ports.egress import Egress, EgressFailed, EgressRefused, OutsideResponse
 from certbroker.ports.issuer import IssuerUnavailable
+from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import Directory, read_directory
-from issuers.acme.nonces import NoncePool, is_nonce
+from issuers.acme.nonces import is_nonce
 from issuers.acme.problem import CARefused, Nonsense, ProblemDocument, printable, read_problem
 from issuers.acme.retry_after import retry_after
 from issuers.acme.signing import AccountKey, encode_payload
@@ -27,8 +25,6 @@ _MAX_BODY: Final = 1 << 20
 _TIMEOUT: Final = 30.0
 # A CA that rejects every second nonce lets one request in a million fail so.
 _NONCE_TRIES: Final = 20
-_DIRECTORY_AGE: Final = 3600.0
-_MAX_CLAIMS: Final = 10_000
 _LINK: Final = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s;=,]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)')
 _RELATION: Final = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
 
@@ -70,40 +66,20 @@ class Answer:
 
 
 class Authority:
-    """One CA, as everybody here sees it: its directory and its nonces. Thread-safe; shared by all orders."""
+    """The way to one CA. Thread-safe; cheap to make, since what lasts is in `known`."""
 
-    def __init__(self, directory_url: str, egress: Egress, extra_hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory_url: str, egress: Egress, known: KnownCA, extra_hosts: tuple[str, ...] = ()) -> None:
         self.directory_url = directory_url
+        self.known = known
         self._egress = egress
         self._hosts = {_host(directory_url), *extra_hosts}
-        self._nonces = NoncePool()
-        self._lock = threading.Lock()
-        self._directory: tuple[Directory, float] | None = None
-        self._registering: dict[str, threading.Lock] = {}
-        self._claims: OrderedDict[str, str] = OrderedDict()
-
-    def registering(self, thumbprint: str) -> threading.Lock:
-        """Held while the account of that key is made, so that a hundred first orders make one request."""
-        with self._lock:
-            return self._registering.setdefault(thumbprint, threading.Lock())
-
-    def claim(self, order_url: str, operation_id: str) -> bool:
-        """Take an order for an operation; False when another operation of this process has it."""
-        with self._lock:
-            owner = self._claims.setdefault(order_url, operation_id)
-            if len(self._claims) > _MAX_CLAIMS:
-                self._claims.popitem(last=False)
-            return owner == operation_id
 
     def directory(self, clock: Clock) -> Directory:
         """The directory, at most an hour old."""
-        with self._lock:
-            if self._directory is not None and time.monotonic() - self._directory[1] < _DIRECTORY_AGE:
-                return self._directory[0]
-        answer = self._answer(self._send("GET", self.directory_url), clock)
-        directory = read_directory(answer.json())
-        with self._lock:
-            self._directory = (directory, time.monotonic())
+        directory = self.known.directory()
+        if directory is None:
+            directory = read_directory(self._answer(self._send("GET", self.directory_url), clock).json())
+            self.known.keep_directory(directory)
         return directory
 
     def post(
@@ -120,7 +96,7 @@ class Authority:
         A rejected nonce is answered by an immediate repetition with the nonce that came with the rejection, as section
         6.5 asks. Raises CARefused for any other error of the CA, and IssuerUnavailable.
         """
-        nonce = self._nonces.take()
+        nonce = self.known.nonces.take()
         for _ in range(_NONCE_TRIES):
             nonce = nonce or self._new_nonce(clock)
             body = key.sign(encode_payload(payload), url=url, nonce=nonce, account=account)
@@ -130,11 +106,11 @@ class Authority:
                 answer = self._answer(response, clock)
             except CARefused as error:
                 if error.kind != "badNonce":
-                    self._nonces.put(fresh)
+                    self.known.nonces.put(fresh)
                     raise
                 nonce = fresh if fresh and is_nonce(fresh) else None
             else:
-                self._nonces.put(fresh)
+                self.known.nonces.put(fresh)
                 return answer
         raise Nonsense(f"{printable(url)} rejected {_NONCE_TRIES} nonces one after the other")
 

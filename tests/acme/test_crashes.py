@@ -14,6 +14,7 @@ from certbroker.ports.egress import EgressFailed, OutsideResponse
 from certbroker.ports.issuer import IssuerUnavailable, StillWaiting
 from issuers.acme import account, authorizing, order
 from issuers.acme.account import Account
+from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import read_order
 from issuers.acme.settings import read_settings
 from issuers.acme.transport import Authority
@@ -84,7 +85,7 @@ class Interrupted:
 def orders_at_the_ca(ca: Surroundings) -> Mapping[str, int]:
     """How many orders of the account there are, by status."""
     settings = read_settings(ca.settings())
-    asking = Account(Authority(ca.directory_url, ca.egress), settings, ca.memory, ca.clock)
+    asking = Account(Authority(ca.directory_url, ca.egress, KnownCA()), settings, ca.memory, ca.clock)
     page = asking.orders_url
     counts: dict[str, int] = {}
     while page is not None:

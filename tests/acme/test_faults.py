@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbroker.ports.issuer import IssuerUnavailable, RequestRefused, StillWaiting
-from issuers.acme import transport
+from issuers.acme import order, transport
 from tests.support.acme_ports import (
     MemoryJournal,
     NoBoard,
@@ -365,16 +365,31 @@ def test_a_lost_order_is_not_made_twice_where_the_ca_gives_the_same_one_again() 
 
 
 @pytest.mark.parametrize("when", ["order", "finalize"])
-def test_a_vanished_order_is_made_again_and_not_for_ever(scripted: ScriptedCA, ca: Surroundings, when: str) -> None:
+def test_a_vanished_order_is_made_again_and_not_for_ever(
+    scripted: ScriptedCA, ca: Surroundings, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(order, "_BETWEEN_ORDERS", timedelta(0))
+    monkeypatch.setattr(order, "_LAG", timedelta(0))
+    monkeypatch.setattr(order, "_LAG_AFTER_FINALIZE", timedelta(0))
     scripted.fault(when, lambda exchange: exchange.problem(404, "malformed", "no such order"), times=2)
     issued(drive(ca.issuer(), request_for("www.example.org"), MemoryJournal()))
     assert 3 == scripted.hits["new-order"]
 
-    scripted.fault(when, lambda exchange: exchange.problem(404, "malformed", "no such order"), times=3)
+    scripted.fault(when, lambda exchange: exchange.problem(404, "malformed", "no such order"), times=5)
     reply = drive(ca.issuer(), request_for("www.example.org"), MemoryJournal())
 
     assert isinstance(reply, RequestRefused)
-    assert "3 orders came to nothing" in reply.problem.message
+    assert "5 orders came to nothing" in reply.problem.message
+
+
+def test_an_order_that_a_replica_of_the_ca_does_not_know_yet_is_waited_for(
+    scripted: ScriptedCA, ca: Surroundings
+) -> None:
+    scripted.fault("order", lambda exchange: exchange.problem(404, "malformed", "no such order"), times=3)
+
+    issued(drive(ca.issuer(), request_for("www.example.org"), MemoryJournal()))
+
+    assert 1 == scripted.hits["new-order"]
 
 
 def test_an_order_that_failed_inside_the_ca_is_made_again(scripted: ScriptedCA, ca: Surroundings) -> None:
@@ -383,6 +398,18 @@ def test_an_order_that_failed_inside_the_ca_is_made_again(scripted: ScriptedCA, 
 
     issued(drive(ca.issuer(), request_for("www.example.org"), MemoryJournal()))
 
+    assert 2 == scripted.hits["new-order"]
+
+
+def test_after_a_second_failure_inside_the_ca_the_next_order_waits(scripted: ScriptedCA, ca: Surroundings) -> None:
+    error = {"type": "urn:ietf:params:acme:error:serverInternal", "detail": "oops"}
+    scripted.fault("order", lambda exchange: exchange.proceed(status="invalid", error=error), times=2)
+    issuer, request, journal = ca.issuer(), request_for("www.example.org"), MemoryJournal()
+
+    replies = [issuer.advance(request, journal) for _ in range(20)]
+
+    assert isinstance(replies[-1], StillWaiting)
+    assert timedelta(minutes=1) < replies[-1].pause
     assert 2 == scripted.hits["new-order"]
 
 

@@ -171,16 +171,16 @@ class OrderRun:
         try:
             answer = self.account.post(directory.new_order, payload)
         except CARefused as error:
-            # The CA has answered, so there is no order to look for the next time.
-            steps.intend("order", **(wanted | {"identifiers": names, "asked": "no", "answered": error.kind}))
+            # Below 500 there is no order to look for the next time. Above, one may have been made all the same.
+            if error.status < 500:
+                steps.intend("order", **(wanted | {"identifiers": names, "asked": "no", "answered": error.kind}))
             raise
         failpoint("acme.order.after-call")
         url = answer.location()
-        order = read_order(answer.json(), url)
         self.authority.known.claim(url, self.request.operation_id)
         steps.record("order", url=url, at=stamp(self.clock.now()))
         failpoint("acme.order.recorded")
-        return order, None
+        return read_order(answer.json(), url), None
 
     def _pace(self, steps: Steps, wanted: dict[str, str]) -> None:
         """The second order may follow the first at once; the others not, whatever goes wrong at the CA."""

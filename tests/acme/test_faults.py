@@ -364,6 +364,14 @@ def test_a_lost_order_is_not_made_twice_where_the_ca_gives_the_same_one_again() 
     egress.close()
 
 
+def test_an_order_whose_description_is_unreadable_is_kept_by_its_url(scripted: ScriptedCA, ca: Surroundings) -> None:
+    scripted.fault("new-order", lambda exchange: exchange.send(201, b"{", location=exchange.proper[1]["location"]))
+
+    issued(persevere(ca.issuer(), request_for("www.example.org"), MemoryJournal()))
+
+    assert 1 == scripted.hits["new-order"]
+
+
 @pytest.mark.parametrize("when", ["order", "finalize"])
 def test_a_vanished_order_is_made_again_and_not_for_ever(
     scripted: ScriptedCA, ca: Surroundings, monkeypatch: pytest.MonkeyPatch, when: str

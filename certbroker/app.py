@@ -147,6 +147,11 @@ class Application:
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         """Serve until `stop` is set; `ready` is called once requests are answered."""
+        with self._core.broker.store.reading_on_this_loop():
+            await self._serve(stop, ready)
+        self._core.close()
+
+    async def _serve(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         await self._listener.start()
         if self._challenges is not None:
             await self._challenges.start()
@@ -159,7 +164,6 @@ class Application:
         await asyncio.to_thread(self._engine.stop)
         if self._challenges is not None:
             await self._challenges.stop()
-        self._core.close()
 
     def _certificate(self) -> Certificate:
         """The files to serve TLS with, after a renewal where that is ours to do."""

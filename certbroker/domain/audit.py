@@ -7,8 +7,7 @@ found by walking the chain.
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -31,7 +30,7 @@ class Caller:
 class AuditRecord:
     """One record. `outcome` is `ok` or the code of the refusal; `object` is the path of what was touched."""
 
-    at: str
+    at: datetime
     operation: str
     principal: str
     vault: str
@@ -42,15 +41,11 @@ class AuditRecord:
     correlation_id: str
     client: str
 
-    def encoded(self) -> bytes:
-        """The canonical JSON that the chain hashes."""
-        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True).encode()
-
 
 def record(caller: Caller, now: datetime, target: str = "", outcome: str = "ok", status: int = 200) -> AuditRecord:
     """A record of what `caller` did to `target`."""
     return AuditRecord(
-        now.isoformat(timespec="microseconds"),
+        now,
         caller.operation,
         caller.principal,
         caller.vault,
@@ -64,7 +59,7 @@ def record(caller: Caller, now: datetime, target: str = "", outcome: str = "ok",
 
 
 def link(previous: bytes, encoded: bytes) -> bytes:
-    """The hash of a record, given the hash of the one before it."""
+    """The hash of a record in its stored form, given the hash of the one before it."""
     return hashlib.sha256(previous + encoded).digest()
 
 

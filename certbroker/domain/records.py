@@ -30,8 +30,8 @@ class Identity:
 
     def encoded(self) -> bytes:
         """Each part with its length before it, so that no two identities share an encoding."""
-        parts = (str(self.vault_id), self.kind, self.name.lower(), self.version)
-        return b"".join(len(part).to_bytes(4) + part for part in (text.encode() for text in parts))
+        kind, name, version = self.kind, self.name.lower(), self.version
+        return f"{self.vault_id}:{len(kind)}:{kind}{len(name)}:{name}{len(version)}:{version}".encode()
 
 
 @dataclass(frozen=True, slots=True)

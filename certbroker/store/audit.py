@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import msgspec
+
 from certbroker.domain.audit import GENESIS, AuditRecord, link
 from certbroker.store.statement import Cursor, insertion
 from certbroker.store.tables import AuditRow
@@ -16,9 +20,14 @@ class AuditChain:
         self._writer = writer
         self.position: tuple[int, bytes] = (0, GENESIS)
 
-    def append(self, cursor: Cursor, record: AuditRecord) -> None:
-        sequence, previous = self.position
-        encoded = record.encoded()
-        digest = link(previous, encoded)
-        _INSERT.run(cursor, writer=self._writer, seq=sequence + 1, record=encoded, hash=digest)
-        self.position = (sequence + 1, digest)
+    def append(self, cursor: Cursor, records: Iterable[AuditRecord]) -> None:
+        """Add the records to the transaction, as JSON in the order of their fields."""
+        sequence, digest = self.position
+        rows = []
+        for record in records:
+            encoded = msgspec.json.encode(record)
+            digest = link(digest, encoded)
+            sequence += 1
+            rows.append({"writer": self._writer, "seq": sequence, "record": encoded, "hash": digest})
+        _INSERT.run_many(cursor, rows)
+        self.position = (sequence, digest)

@@ -28,6 +28,8 @@ class Cursor(Protocol):
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any: ...
 
+    def executemany(self, sql: str, parameters: Any, /) -> Any: ...
+
     def fetchone(self) -> Any: ...
 
     def fetchall(self) -> Any: ...
@@ -53,6 +55,12 @@ class Statement:
             parameters = self._constants | parameters
         cursor.execute(self._sql, tuple([parameters[name] for name in self._names]))
         return cursor
+
+    def run_many(self, cursor: Cursor, rows: list[dict[str, Any]]) -> None:
+        """Execute once for each row, in one call of the driver."""
+        if not self._sql:
+            self._compile()
+        cursor.executemany(self._sql, [tuple([row[name] for name in self._names]) for row in rows])
 
     def one(self, cursor: Cursor, **parameters: Any) -> Row | None:
         row: Row | None = self.run(cursor, **parameters).fetchone()

@@ -50,6 +50,11 @@ def refusal(error: errors.BrokerError) -> Response:
     return unexpected()
 
 
+def unavailable(message: str) -> Response:
+    """The response while the broker cannot serve; trying later helps."""
+    return Response(503, body("ServiceUnavailable", message), ((b"retry-after", b"10"),))
+
+
 def unexpected() -> Response:
     """The response for an error that nobody foresaw: its text goes to the log, not to the caller."""
     return Response(500, body("InternalServerError", "An unexpected error happened; the log of the broker has it."))

@@ -6,10 +6,12 @@ headers. Whoever stands between a client and us may read such a request in anoth
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -26,6 +28,10 @@ _PATH: Final = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _HOST: Final = re.compile(rb"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 _SINGLE: Final = (b"host", b"authorization", b"content-length", b"content-type", b"transfer-encoding")
 _CORRELATION: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+# Correlation ids of requests that bring none: unique, and no secret.
+_RUN: Final = secrets.token_hex(8)
+_SEQUENCE: Final = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,19 @@ class Request:
 
     def query(self) -> dict[str, str]:
         """The query parameters, decoded. Raises Invalid when one is given twice."""
-        pairs = parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=32)
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise Invalid("A query parameter is given more than once.")
-        return found
+        return _query(self.query_string)
+
+
+@lru_cache(maxsize=256)
+def _query(text: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(text.decode("latin-1"), keep_blank_values=True, max_num_fields=32)
+    except ValueError:
+        raise Invalid("The request has more than 32 query parameters.") from None
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Invalid("A query parameter is given more than once.")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +103,15 @@ def admit(scope: Scope) -> Request:
         headers,
         host.decode("ascii").lower(),
         client[0] if client else "",
-        given if _CORRELATION.fullmatch(given) else secrets.token_hex(16),
+        given if _CORRELATION.fullmatch(given) else f"{_RUN}{next(_SEQUENCE):016x}",
     )
 
 
 async def read_body(request: Request, receive: Receive) -> bytes:
     """The whole body. Raises TooLarge, Invalid."""
     length = request.headers.get(b"content-length", b"0")
+    if length == b"0" and b"transfer-encoding" not in request.headers:
+        return b""
     if not length.isdigit():
         raise Invalid("The Content-Length header is not a number.")
     if int(length) > MAX_BODY:

@@ -68,16 +68,22 @@ class _Draining:
         self.active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def closing(message: Message) -> None:
-            if self.draining and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
         self.active += 1
         try:
-            await self._application(scope, receive, closing if self.draining else send)
+            await self._application(scope, receive, _closing(send) if self.draining else send)
         finally:
             self.active -= 1
+
+
+def _closing(send: Send) -> Send:
+    """`send`, with a note in the response that it is the last on its connection."""
+
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    return closing
 
 
 class Listener:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Final
 
 import structlog
 from starlette.types import Receive
@@ -17,9 +18,12 @@ from certbroker.web.akv import certificates, issuers, keys, lifecycle, secrets
 from certbroker.web.akv.ids import Links
 from certbroker.web.akv.routes import Call, Route, Router, TakesLong
 from certbroker.web.akv.versions import API_VERSIONS
-from certbroker.web.errors import refusal, unexpected
+from certbroker.web.errors import refusal, unavailable, unexpected
 from certbroker.web.hosts import VaultHost
 from certbroker.web.http import Request, Response, read_body
+
+# Some clients describe their whole machine in this header.
+_MAX_AGENT: Final = 200
 
 _log = structlog.get_logger("certbroker.web")
 
@@ -35,34 +39,25 @@ class VaultApp:
 
     async def serve(self, request: Request, receive: Receive, host: VaultHost) -> Response:
         """The response to a request on a vault's host."""
-        caller = Caller(
-            "", "Unknown", host.vault, request.client, request.correlation_id, request.header(b"user-agent")
-        )
         try:
             principal = self._authenticate(request, host)
         except Unauthenticated as error:
-            response = refusal(error)
-            return replace(response, headers=((b"www-authenticate", host.challenge.encode()),))
-        caller = replace(caller, principal=principal.object_id)
-        target = request.path
-        writes = False
+            challenge = ((b"www-authenticate", host.challenge.encode()),)
+            return replace(refusal(error), headers=challenge)
+        found = self._router.find(request.method, request.path)
+        route = found[0] if found else None
+        caller = Caller(
+            principal.object_id,
+            route.operation if route else "Unknown",
+            host.vault,
+            request.client,
+            request.correlation_id,
+            request.header(b"user-agent")[:_MAX_AGENT],
+        )
         try:
-            found = self._router.find(request.method, request.path)
             if found is None:
                 raise NotFound("path", f"There is no operation {request.method} {request.path[:200]} here.")
-            route, parameters = found
-            writes = route.writes
-            caller = replace(caller, operation=route.operation)
-            vault = self._broker.vaults.find(host.vault)
-            self._broker.access.authorize(principal.object_id, route.action, _scope(vault, request.path, parameters))
-            query = request.query()
-            if query.get("api-version", "") not in API_VERSIONS:
-                raise Invalid(_wrong_version(query.get("api-version")))
-            body = await read_body(request, receive)
-            call = Call(
-                self._broker, caller, vault, Links(f"https://{request.host}"), request.path, parameters, query, body
-            )
-            response = await _run(route, call)
+            response = await self._perform(*found, request, receive, caller)
         except BrokerError as error:
             response = refusal(error)
         except Exception:
@@ -70,11 +65,39 @@ class VaultApp:
                 "request failed unexpectedly", operation=caller.operation, correlation_id=caller.correlation_id
             )
             response = unexpected()
-        if not (writes and response.status < 300):
-            outcome = "ok" if response.status < 300 else response.body["error"]["code"]
+        if response.status >= 300 or (route is not None and not route.writes):
+            response = await self._audited(caller, request.path, response)
+        return response
+
+    async def _perform(
+        self, route: Route, parameters: dict[str, str], request: Request, receive: Receive, caller: Caller
+    ) -> Response:
+        """Authorise, then read the body, then call the handler. Raises BrokerError."""
+        vault = self._broker.vaults.find(caller.vault)
+        self._broker.access.authorize(caller.principal, route.action, _scope(vault, request.path, parameters))
+        query = request.query()
+        if query.get("api-version") not in API_VERSIONS:
+            raise Invalid(_wrong_version(query.get("api-version")))
+        body = await read_body(request, receive)
+        links = Links(f"https://{request.host}")
+        call = Call(self._broker, caller, vault, links, request.path, parameters, query, body, route.quick)
+        if route.quick:
+            try:
+                return route.handler(call)
+            except TakesLong:
+                call = replace(call, quick=False)
+        return await asyncio.to_thread(route.handler, call)
+
+    async def _audited(self, caller: Caller, target: str, response: Response) -> Response:
+        """The response, once it is on record; what cannot be put on record is not answered."""
+        outcome = "ok" if response.status < 300 else response.body["error"]["code"]
+        try:
             await self._broker.store.audit_soon(
                 record(caller, self._broker.clock.now(), target, outcome, response.status)
             )
+        except Exception:
+            _log.exception("audit record could not be written", correlation_id=caller.correlation_id)
+            return unavailable("The audit log cannot be written, so nothing is answered until it can be again.")
         return response
 
     def _authenticate(self, request: Request, host: VaultHost) -> Principal:
@@ -88,16 +111,6 @@ class VaultApp:
                 f"AKV10022: Invalid audience. Expected {host.resource}, found: {principal.audience[:200]}."
             )
         return principal
-
-
-async def _run(route: Route, call: Call) -> Response:
-    """On the event loop if that is quick, else on a thread."""
-    if route.quick:
-        try:
-            return route.handler(replace(call, quick=True))
-        except TakesLong:
-            pass
-    return await asyncio.to_thread(route.handler, call)
 
 
 def _scope(vault: Vault, path: str, parameters: dict[str, str]) -> str:

@@ -1,0 +1,110 @@
+"""`self_signed_latency_ms` and `self_signed_200`: from the request to a certificate that can be read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from benchmarks.broker import VERSION, private_directory, target
+from benchmarks.load import Target, drive
+from benchmarks.row import Row
+from tests.support.broker import DevBroker
+
+_POLICY = {
+    "policy": {
+        "key_props": {"kty": "EC", "crv": "P-256"},
+        "x509_props": {"subject": "CN=bench.example", "sans": {"dns_names": ["bench.example"]}},
+        "issuer": {"name": "Self"},
+    }
+}
+_BODY = json.dumps(_POLICY).encode()
+_MANY = 200
+_ROUNDS = 3
+
+
+def self_signed(scratch: Path) -> list[Row]:
+    with DevBroker(private_directory(scratch, "self")) as broker:
+        ours = target(broker)
+        latencies = [uvloop.run(_one(ours, f"one-{n}")) * 1000 for n in range(20)]
+        rates: list[tuple[float, float]] = []
+        for turn in range(_ROUNDS):
+            rates.append((uvloop.run(_many(ours, turn)), _bare(scratch / f"self{turn}.db")))
+    ratio = median(mine / base for mine, base in rates)
+    return [
+        Row("self_signed_latency_ms", median(latencies), "ms"),
+        Row("self_signed_200", median(mine for mine, _ in rates), "1/s", median(base for _, base in rates), ratio),
+    ]
+
+
+async def _one(ours: Target, name: str) -> float:
+    """Seconds from the request until the certificate is readable."""
+    started = time.perf_counter()
+    await create(ours, [name], 1)
+    while (await _get(ours, f"/certificates/{name}/?{VERSION}"))[0].get("cer") is None:
+        pass
+    return time.perf_counter() - started
+
+
+async def _many(ours: Target, turn: int) -> float:
+    """Certificates a second, when this many are asked for at once."""
+    names = [f"many{turn}-{n:03}" for n in range(_MANY)]
+    started = time.perf_counter()
+    await create(ours, names, 32)
+    for name in names:
+        while (await _get(ours, f"/certificates/{name}/pending?{VERSION}"))[0]["status"] == "inProgress":
+            pass
+    seconds = time.perf_counter() - started
+    for name in names:
+        found = (await _get(ours, f"/certificates/{name}/?{VERSION}"))[0]
+        assert found["cer"], name
+    return _MANY / seconds
+
+
+async def create(ours: Target, names: list[str], connections: int, body: bytes = _BODY) -> None:
+    """Ask for these certificates."""
+    requests = (ours.request("POST", f"/certificates/{name}/create?{VERSION}", body) for name in names)
+    result = await drive(ours, requests, connections)
+    assert result.statuses == {202: len(names)}, result.statuses
+
+
+async def _get(ours: Target, path: str) -> list[dict[str, object]]:
+    result = await drive(ours, iter([ours.request("GET", path)]), 1, keep_bodies=True)
+    return [json.loads(body) for body in result.bodies]
+
+
+def _bare(path: Path) -> float:
+    """What the machine allows: make a key, sign a certificate, commit it durably, one after the other."""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("CREATE TABLE certificates (name TEXT PRIMARY KEY, certificate BLOB)")
+    started = time.perf_counter()
+    now = datetime.now(UTC)
+    name = x509.Name.from_rfc4514_string("CN=bench.example")
+    for n in range(_MANY):
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now)
+            .not_valid_after(now + timedelta(days=365))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("bench.example")]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        database.execute("INSERT INTO certificates VALUES (?, ?)", (f"n{n}", certificate.public_bytes(Encoding.DER)))
+    seconds = time.perf_counter() - started
+    database.close()
+    return _MANY / seconds

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certbroker.ports.issuer import IssuerUnavailable
@@ -77,6 +77,7 @@ def test_a_date_is_counted_from_the_servers_own_clock() -> None:
     assert timedelta(minutes=2) == retry_after("Sun, 29 Mar 2020 01:32:00 GMT", NOW, slow)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50))
 def test_retry_after_is_never_an_error_and_never_out_of_bounds(value: str) -> None:
     pause = retry_after(value, NOW)
@@ -84,6 +85,7 @@ def test_retry_after_is_never_an_error_and_never_out_of_bounds(value: str) -> No
     assert pause is None or timedelta(seconds=1) <= pause <= timedelta(days=1)
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_json_is_read_or_refused(value: Any) -> None:
     body = value if isinstance(value, dict) else {}

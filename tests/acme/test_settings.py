@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certbroker.domain.errors import Invalid
@@ -68,6 +68,7 @@ def test_mistakes_are_named(text: str, complaint: str) -> None:
     assert complaint in caught.value.message
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -80,6 +81,7 @@ _words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), 
 _names = st.from_regex(r"[a-z][a-z0-9]{0,10}(\.[a-z]{2,5})?", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(
     host=_names,
     path=st.from_regex(r"[a-zA-Z0-9/?=&%_-]{0,30}", fullmatch=True),

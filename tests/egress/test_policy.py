@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certbroker.egress import EgressPolicy
@@ -73,6 +73,7 @@ def test_an_allowed_network_is_allowed_however_its_addresses_are_written(address
         policy.check_address("host.example", ipaddress.ip_address("192.168.0.1"))
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_every_address_is_judged(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     try:
@@ -115,6 +116,7 @@ def test_urls_that_are_refused_name_the_rule(url: str, rule: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100) | st.text(max_size=60).map("https://".__add__))
 def test_any_text_is_a_url_or_refused(text: str) -> None:
     try:

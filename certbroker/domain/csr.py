@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -11,7 +12,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import KEY_USAGES, PrivateKey, PublicKey
-from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames, parse_oid, parse_subject
+from certbroker.domain.policy import (
+    CertificatePolicy,
+    SubjectAlternativeNames,
+    common_name,
+    is_address,
+    is_dns_name,
+    parse_oid,
+    parse_subject,
+)
 
 # Microsoft's user principal name, an otherName with a UTF8String.
 _UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
@@ -39,11 +48,27 @@ def extensions(policy: CertificatePolicy) -> list[tuple[x509.ExtensionType, bool
         found.append((_key_usage(policy.key_usage), True))
     if policy.ekus:
         found.append((x509.ExtendedKeyUsage([parse_oid(oid) for oid in policy.ekus]), False))
-    names = general_names(policy.sans)
+    names = general_names(names_for(policy))
     if names:
         # RFC 5280 section 4.2.1.6: without a subject the names are all there is, so nobody may skip them.
         found.append((x509.SubjectAlternativeName(names), not policy.subject))
     return found
+
+
+def names_for(policy: CertificatePolicy) -> SubjectAlternativeNames:
+    """The names to ask for: those of the policy, and its common name where that is a host.
+
+    RFC 9525 section 2: nobody looks for a host in the common name any more; and an ACME server wants every name that is
+    ordered in the CSR.
+    """
+    name = common_name(policy.subject)
+    if name is None or name in policy.sans.dns_names or name in policy.sans.ip_addresses:
+        return policy.sans
+    if is_address(name):
+        return replace(policy.sans, ip_addresses=(name, *policy.sans.ip_addresses))
+    if "." in name and is_dns_name(name):
+        return replace(policy.sans, dns_names=(name, *policy.sans.dns_names))
+    return policy.sans
 
 
 def general_names(sans: SubjectAlternativeNames) -> list[x509.GeneralName]:

@@ -51,12 +51,11 @@ class SubjectAlternativeNames:
         if len(self) > MAX_NAMES:
             raise Invalid(f"A certificate has at most {MAX_NAMES} subject alternative names; {len(self)} were given.")
         for name in self.dns_names:
-            check_dns_name(name)
+            if not is_dns_name(name):
+                raise Invalid(f"sans.dns_names has {name[:260]!r}, no DNS name (write international names as xn--…).")
         for address in self.ip_addresses:
-            try:
-                ipaddress.ip_address(address)
-            except ValueError:
-                raise Invalid(f"sans.ipAddresses has {address[:64]!r}, which is not an IP address.") from None
+            if not is_address(address):
+                raise Invalid(f"sans.ipAddresses has {address[:64]!r}, which is not an IP address.")
         for label, values in (("emails", self.emails), ("upns", self.upns), ("uris", self.uris)):
             for value in values:
                 if not value or len(value) > 1024 or not value.isascii() or not value.isprintable():
@@ -163,13 +162,18 @@ def parse_oid(oid: str) -> x509.ObjectIdentifier:
         raise Invalid(f"x509_props.ekus has {oid[:128]!r}, which is not an object identifier.") from None
 
 
-def check_dns_name(name: str) -> None:
-    """Raise Invalid unless this is a DNS name in its ASCII form, with at most one leading `*` label (RFC 6125)."""
-    labels = name.removeprefix("*.").split(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise Invalid(
-            f"sans.dns_names has {name[:260]!r}, which is not a DNS name (write international names as xn--…)."
-        )
+def is_dns_name(name: str) -> bool:
+    """Whether this is a DNS name in its ASCII form, with at most one leading `*` label (RFC 6125)."""
+    return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.removeprefix("*.").split("."))
+
+
+def is_address(name: str) -> bool:
+    """Whether this is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def common_name(subject: str) -> str | None:

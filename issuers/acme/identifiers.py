@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from certbroker.domain.errors import Invalid
 from certbroker.domain.operation import Problem
-from certbroker.domain.policy import CertificatePolicy, check_dns_name, common_name
+from certbroker.domain.policy import CertificatePolicy, common_name, is_address, is_dns_name
 from issuers.acme.messages import Identifier
 from issuers.acme.settings import DNS_01
 
@@ -46,15 +45,11 @@ def identifiers_of(policy: CertificatePolicy, challenge: str) -> tuple[Identifie
 
 
 def _identifier(name: str) -> Identifier:
-    try:
+    if is_address(name):
         # RFC 8738 section 3: the textual form of RFC 5952.
         return Identifier("ip", str(ipaddress.ip_address(name)))
-    except ValueError:
-        pass
-    try:
-        check_dns_name(name)
-    except Invalid:
+    if not is_dns_name(name):
         raise Unorderable(
             f"The common name {name[:100]!r} is neither a DNS name nor an IP address: correct x509_props.subject."
-        ) from None
+        )
     return Identifier("dns", name.lower())

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from certbroker.domain.errors import Invalid
-from certbroker.domain.policy import check_dns_name
+from certbroker.domain.policy import is_address, is_dns_name
 from certbroker.ports.issuer import IssuerSettings
 
 HTTP_01: Final = "http-01"
@@ -194,15 +193,10 @@ def _account_key(value: str) -> str:
 def _hosts(value: str) -> tuple[str, ...]:
     hosts = tuple(host.lower() for host in value.split(",") if host)
     for host in hosts:
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            if host.startswith("*"):
-                raise Invalid("org_details.id: hosts are named one by one, without a wildcard.") from None
-            try:
-                check_dns_name(host)
-            except Invalid:
-                raise Invalid(f"org_details.id: hosts has {host[:100]!r}, which is not a host name.") from None
+        if host.startswith("*"):
+            raise Invalid("org_details.id: hosts are named one by one, without a wildcard.")
+        if not is_address(host) and not is_dns_name(host):
+            raise Invalid(f"org_details.id: hosts has {host[:100]!r}, which is not a host name.")
     return hosts
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
-from certbroker.domain.audit import GENESIS, AuditRecord, link
+from certbroker.domain.audit import GENESIS, link
 from certbroker.store.statement import Cursor, insertion
 from certbroker.store.tables import AuditRow
 
@@ -20,12 +18,11 @@ class AuditChain:
         self._writer = writer
         self.position: tuple[int, bytes] = (0, GENESIS)
 
-    def append(self, cursor: Cursor, records: Iterable[AuditRecord]) -> None:
-        """Add the records to the transaction, as JSON in the order of their fields."""
+    def append(self, cursor: Cursor, records: Iterable[bytes]) -> None:
+        """Add records, in their stored form, to the transaction."""
         sequence, digest = self.position
         rows = []
-        for record in records:
-            encoded = msgspec.json.encode(record)
+        for encoded in records:
             digest = link(digest, encoded)
             sequence += 1
             rows.append({"writer": self._writer, "seq": sequence, "record": encoded, "hash": digest})

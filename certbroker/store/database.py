@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final, TypeVar
 from certbroker.domain.audit import AuditRecord
 from certbroker.store.audit import AuditChain
 from certbroker.store.reading import Readers
+from certbroker.store.spool import AuditSpool
 from certbroker.store.transaction import SQLTransaction
 from certbroker.store.writer import Work, Writer
 
@@ -34,6 +34,7 @@ class SQLiteStore:
     def __init__(self, path: Path, writer: str) -> None:
         self._path = path
         self._writer = Writer(self._connect(read_only=False), AuditChain(writer))
+        self._spool = AuditSpool(path.parent, self._writer, writer)
         self._readers = Readers(lambda: self._connect(read_only=True), lambda: self._writer.changes)
 
     def read(self) -> AbstractContextManager[SQLTransaction]:
@@ -57,15 +58,16 @@ class SQLiteStore:
         return self._writer.write(work)
 
     def audit(self, record: AuditRecord) -> None:
-        """Put something that changed nothing on record."""
-        self._writer.audit([record])
+        """Put something that changed nothing on record, durably, on any thread."""
+        self._writer.write(lambda transaction: transaction.audit(record))
 
-    def audit_soon(self, record: AuditRecord) -> asyncio.Future[None]:
-        """The same for a coroutine: await that it is on record."""
-        return self._writer.audit_soon(record)
+    def audit_read(self, record: AuditRecord) -> None:
+        """The same at a fraction of the cost, on the event loop. Raises OSError when it cannot be put on record."""
+        self._spool.add(record)
 
     def close(self) -> None:
         """Finish the writes that were handed in, then stop."""
+        self._spool.close()
         self._writer.close()
 
     def _connect(self, *, read_only: bool) -> sqlite3.Connection:

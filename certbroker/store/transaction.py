@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from certbroker.domain.audit import AuditRecord
 from certbroker.store.identity import Identities
 from certbroker.store.issuers import Issuers
@@ -22,7 +24,8 @@ class SQLTransaction:
         self.operations = Operations(cursor)
         self.issuers = Issuers(cursor)
         self.identities = Identities(cursor)
-        self.audited: list[AuditRecord] = []
+        self.audited: list[bytes] = []
 
     def audit(self, record: AuditRecord) -> None:
-        self.audited.append(record)
+        """Put the work on record, in the same transaction."""
+        self.audited.append(msgspec.json.encode(record))

@@ -3,9 +3,6 @@
 Writes are functions that are handed to one thread. It runs those that have come meanwhile in one transaction, each in a
 savepoint of its own, commits once, and only then answers: the cost of making a commit durable (synchronous=FULL) is
 shared, and nobody is told of a write that a power cut could undo.
-
-Audit records of reads go the same way, but a group of nothing else is committed without waiting for the disk: whoever
-gets an answer is on record even if this process is killed at once, and a second later also if the power fails.
 """
 
 from __future__ import annotations
@@ -19,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from certbroker.domain.audit import AuditRecord
 from certbroker.failpoints import failpoint
 from certbroker.store.audit import AuditChain
 from certbroker.store.transaction import SQLTransaction
@@ -29,20 +25,17 @@ Work = Callable[[SQLTransaction], T]
 
 _GROUP: Final = 128
 
-# How long a commit that did not wait for the disk may stay without it, in seconds.
-_FLUSH: Final = 1.0
-
 # The event loop and the writer hand the interpreter to each other thousands of times a second. With the usual 5 ms before
-# a busy thread is made to let go, a group of reads waited 15 ms for a commit that takes 0.1.
+# a busy thread is made to let go, either waits longer for the interpreter than for the disk.
 _SWITCH_INTERVAL: Final = 0.0005
 
 
 class _Job:
-    """A function or audit records for the writer, and whom to tell what became of it."""
+    """A function for the writer, and whom to tell what became of it."""
 
     __slots__ = ("_future", "error", "loop", "result", "work")
 
-    def __init__(self, work: Work[Any] | list[AuditRecord], future: Future[Any] | asyncio.Future[Any]) -> None:
+    def __init__(self, work: Work[Any], future: Future[Any] | asyncio.Future[Any]) -> None:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
@@ -60,14 +53,13 @@ class _Job:
 
 
 class Writer:
-    """The writer and its thread. `changes` counts the writes that have been committed."""
+    """The writer and its thread. `changes` counts the commits."""
 
     def __init__(self, connection: sqlite3.Connection, chain: AuditChain) -> None:
         self.changes = 0
         self._connection = connection
         self._chain = chain
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._batch: tuple[list[AuditRecord], asyncio.Future[None]] | None = None
         sys.setswitchinterval(_SWITCH_INTERVAL)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -78,50 +70,29 @@ class Writer:
         self._jobs.put(_Job(work, future))
         return future.result()
 
-    def audit(self, records: list[AuditRecord]) -> None:
-        """Put what changed nothing on record."""
-        future: Future[None] = Future()
-        self._jobs.put(_Job(records, future))
-        future.result()
-
-    def audit_soon(self, record: AuditRecord) -> asyncio.Future[None]:
-        """The same for a coroutine. The records of one turn of the loop go together."""
-        if self._batch is None:
-            loop = asyncio.get_running_loop()
-            self._batch = ([], loop.create_future())
-            loop.call_soon(self._send_batch)
-        records, future = self._batch
-        records.append(record)
-        return asyncio.shield(future)  # A request that is cancelled takes none of the others with it.
+    def write_soon(self, work: Work[T]) -> asyncio.Future[T]:
+        """The same for a coroutine."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(work, future))
+        return future
 
     def close(self) -> None:
         """Finish what was handed in, then stop."""
         self._jobs.put(None)
         self._thread.join()
 
-    def _send_batch(self) -> None:
-        assert self._batch is not None
-        self._jobs.put(_Job(*self._batch))
-        self._batch = None
-
     def _run(self) -> None:
         cursor = self._connection.cursor()
-        unflushed = False
-        while (group := self._next_group(_FLUSH if unflushed else None)) is not None:
-            if group:
-                unflushed = self._commit(cursor, group)
-                _answer(group)
-            else:
-                # In WAL mode a checkpoint syncs the log first, which is what is wanted.
-                cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                unflushed = False
+        while group := self._next_group():
+            self._commit(cursor, group)
+            _answer(group)
         self._connection.close()
 
-    def _next_group(self, patience: float | None) -> list[_Job] | None:
-        """What has been handed in: nothing when patience ends, None at the end."""
+    def _next_group(self) -> list[_Job]:
+        """What has been handed in; nothing at the end."""
         group: list[_Job] = []
         try:
-            job = self._jobs.get(timeout=patience)
+            job = self._jobs.get()
             while job is not None:
                 group.append(job)
                 if len(group) == _GROUP:
@@ -131,41 +102,33 @@ class Writer:
             return group
         if group:
             self._jobs.put(None)  # The end comes after what was handed in before it.
-            return group
-        return None
+        return group
 
-    def _commit(self, cursor: sqlite3.Cursor, group: list[_Job]) -> bool:
-        """Run and commit the group; afterwards every job has its outcome. Returns whether the disk may lag behind."""
+    def _commit(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
+        """Run and commit the group; afterwards every job has its outcome."""
         before = self._chain.position
-        works = 0
         try:
-            works = sum(callable(job.work) for job in group)
-            cursor.execute("PRAGMA synchronous = FULL" if works else "PRAGMA synchronous = NORMAL")
             cursor.execute("BEGIN IMMEDIATE")
             for job in group:
-                if isinstance(job.work, list):
-                    self._chain.append(cursor, job.work)
-                else:
-                    self._attempt(cursor, job, job.work)
+                self._attempt(cursor, job)
             failpoint("store.before-commit")
             cursor.execute("COMMIT")
             failpoint("store.after-commit")
-            self.changes += works
+            self.changes += 1
         except BaseException as error:  # noqa: BLE001 - whatever it was, all who wait must hear of it
             self._chain.position = before
             if self._connection.in_transaction:
                 cursor.execute("ROLLBACK")
             for job in group:
                 job.error = error
-        return not works
 
-    def _attempt(self, cursor: sqlite3.Cursor, job: _Job, work: Work[Any]) -> None:
+    def _attempt(self, cursor: sqlite3.Cursor, job: _Job) -> None:
         """Run one function in a savepoint, and write its audit records after it."""
         before = self._chain.position
         cursor.execute("SAVEPOINT job")
         try:
             transaction = SQLTransaction(cursor)
-            job.result = work(transaction)
+            job.result = job.work(transaction)
             if transaction.audited:
                 self._chain.append(cursor, transaction.audited)
         except BaseException as error:  # noqa: BLE001 - it is raised again where the write was asked for

@@ -150,16 +150,16 @@ class Administration:
             except BrokerError as error:
                 refused = refusal(error)
                 outcome = refused.body["error"]["code"]
-                await self._audit(caller, path, outcome, refused.status)
+                self._audit(caller, path, outcome, refused.status)
                 return JSONResponse(refused.body, refused.status)
             if method == "GET":
-                await self._audit(caller, path, "ok", 200)
+                self._audit(caller, path, "ok", 200)
             return Response(status_code=204) if result is None else JSONResponse(result)
 
         return Route(path, endpoint, methods=[method])
 
-    async def _audit(self, caller: Caller, target: str, outcome: str, status: int) -> None:
-        await self._broker.store.audit_soon(record(caller, self._broker.clock.now(), target, outcome, status))
+    def _audit(self, caller: Caller, target: str, outcome: str, status: int) -> None:
+        self._broker.store.audit_read(record(caller, self._broker.clock.now(), target, outcome, status))
 
     def _authenticate(self, request: Request) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -66,7 +66,7 @@ class VaultApp:
             )
             response = unexpected()
         if response.status >= 300 or (route is not None and not route.writes):
-            response = await self._audited(caller, request.path, response)
+            response = self._audited(caller, request.path, response)
         return response
 
     async def _perform(
@@ -88,14 +88,12 @@ class VaultApp:
                 call = replace(call, quick=False)
         return await asyncio.to_thread(route.handler, call)
 
-    async def _audited(self, caller: Caller, target: str, response: Response) -> Response:
+    def _audited(self, caller: Caller, target: str, response: Response) -> Response:
         """The response, once it is on record; what cannot be put on record is not answered."""
         outcome = "ok" if response.status < 300 else response.body["error"]["code"]
         try:
-            await self._broker.store.audit_soon(
-                record(caller, self._broker.clock.now(), target, outcome, response.status)
-            )
-        except Exception:
+            self._broker.store.audit_read(record(caller, self._broker.clock.now(), target, outcome, response.status))
+        except OSError:
             _log.exception("audit record could not be written", correlation_id=caller.correlation_id)
             return unavailable("The audit log cannot be written, so nothing is answered until it can be again.")
         return response

@@ -13,16 +13,15 @@ from benchmarks.load import drive
 from benchmarks.row import Row
 from benchmarks.self_signed import create
 from pebble import Pebble
-from tests.support.broker import DevBroker, free_port
+from tests.support.broker import DevBroker
 
 _ORDERS = 100
 
 
 def acme(scratch: Path) -> list[Row]:
-    http_port = free_port()
     with (
-        Pebble(private_directory(scratch, "pebble"), nonce_reject=0, http_port=http_port) as ca,
-        DevBroker(private_directory(scratch, "acme"), http01_port=http_port, trust=[ca.ca_path]) as broker,
+        Pebble(private_directory(scratch, "pebble"), nonce_reject=0) as ca,
+        DevBroker(private_directory(scratch, "acme"), http01_port=ca.http_port, trust=[ca.ca_path]) as broker,
     ):
         ours = target(broker)
         issuer = {"provider": "ACME", "org_details": {"id": f"directory={ca.directory_url}"}}

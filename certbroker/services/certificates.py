@@ -152,7 +152,7 @@ class Certificates:
         now = self._clock.now()
         # Validity is the certificate's own: it cannot be written, only enabled and tags can.
         changes = replace(changes, not_before=None, expires=None, content_type=None)
-        backing = replace(enabled=changes.enabled)
+        backing = Changes(enabled=changes.enabled)
 
         def work(transaction: SQLTransaction) -> CertificateView:
             found = transaction.objects.get(vault.id, Kind.CERTIFICATE, name, version)

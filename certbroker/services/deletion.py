@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from certbroker.domain.audit import Caller, engine_caller, record
 from certbroker.domain.errors import Forbidden
 from certbroker.domain.objects import Deletion, Kind, Vault
-from certbroker.domain.records import Head, Version
+from certbroker.domain.policy import CertificatePolicy
+from certbroker.domain.records import Version
 from certbroker.ports.clock import Clock
 from certbroker.services.certificates import without_version
 from certbroker.services.naming import live, managed, not_found, with_backing
@@ -19,6 +21,15 @@ _DAY: Final = 86_400
 _PURGES_AT_ONCE: Final = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A deleted object: its current version, and the policy if it is a certificate."""
+
+    version: Version
+    deletion: Deletion
+    policy: CertificatePolicy | None = None
+
+
 class Deletions:
     """Soft delete: a deleted object can be recovered until its vault's recovery period is over, or it is purged."""
 
@@ -26,27 +37,26 @@ class Deletions:
         self._store = store
         self._clock = clock
 
-    def delete(self, caller: Caller, vault: Vault, kind: Kind, name: str) -> tuple[Version, Deletion]:
+    def delete(self, caller: Caller, vault: Vault, kind: Kind, name: str) -> Deleted:
         """Delete an object with all its versions. Raises NotFound, and Forbidden for what belongs to a certificate."""
         now = self._clock.now()
         seconds = int(now.timestamp())
         deletion = Deletion(seconds, seconds + vault.recovery.days * _DAY)
 
-        def work(transaction: SQLTransaction) -> tuple[Version, Deletion]:
+        def work(transaction: SQLTransaction) -> Deleted:
             head = live(transaction, vault.id, kind, name)
             if head.managed:
                 raise managed(kind, name)
-            found = transaction.objects.get(vault.id, kind, name) or _unversioned(transaction, vault.id, head)
             for each in with_backing(kind):
                 transaction.objects.mark(vault.id, each, name, deletion)
             if kind is Kind.CERTIFICATE:
                 transaction.operations.remove(vault.id, name)
             transaction.audit(record(caller, now, f"/{kind}s/{head.name}"))
-            return found, deletion
+            return _deleted(transaction, vault, kind, name)
 
         return self._store.write(work)
 
-    def get(self, vault: Vault, kind: Kind, name: str) -> tuple[Version, Deletion]:
+    def get(self, vault: Vault, kind: Kind, name: str) -> Deleted:
         """A deleted object. Raises NotFound."""
         with self._store.read() as transaction:
             return _deleted(transaction, vault, kind, name)
@@ -56,7 +66,7 @@ class Deletions:
         now = self._clock.now()
 
         def work(transaction: SQLTransaction) -> Version:
-            found, _ = _deleted(transaction, vault, kind, name)
+            found = _deleted(transaction, vault, kind, name).version
             for each in with_backing(kind):
                 transaction.objects.mark(vault.id, each, name, None)
             transaction.audit(record(caller, now, f"/deleted{kind}s/{found.name}"))
@@ -69,14 +79,14 @@ class Deletions:
         now = self._clock.now()
 
         def work(transaction: SQLTransaction) -> None:
-            found, deletion = _deleted(transaction, vault, kind, name)
+            found = _deleted(transaction, vault, kind, name)
             if vault.recovery.purge_protection:
                 raise Forbidden(
-                    f"Operation purge is not allowed because purge protection is enabled for this vault: {found.name} goes "
-                    f"by itself on {datetime.fromtimestamp(deletion.scheduled_purge, now.tzinfo):%Y-%m-%d}."
+                    f"Operation purge is not allowed because purge protection is enabled for this vault: {name} goes by "
+                    f"itself on {datetime.fromtimestamp(found.deletion.scheduled_purge, now.tzinfo):%Y-%m-%d}."
                 )
             _remove(transaction, vault.id, kind, name)
-            transaction.audit(record(caller, now, f"/deleted{kind}s/{found.name}", status=204))
+            transaction.audit(record(caller, now, f"/deleted{kind}s/{found.version.name}", status=204))
 
         self._store.write(work)
 
@@ -101,17 +111,14 @@ class Deletions:
         return self._store.write(work)
 
 
-def _deleted(transaction: SQLTransaction, vault: Vault, kind: Kind, name: str) -> tuple[Version, Deletion]:
+def _deleted(transaction: SQLTransaction, vault: Vault, kind: Kind, name: str) -> Deleted:
     head = transaction.objects.head(vault.id, kind, name)
     if head is None or head.deletion is None or head.managed:
         raise not_found(f"deleted {kind}", name)
-    found = transaction.objects.get_deleted(vault.id, kind, name) or _unversioned(transaction, vault.id, head)
-    return found, head.deletion
-
-
-def _unversioned(transaction: SQLTransaction, vault_id: int, head: Head) -> Version:
-    """A certificate that never had a version, only an operation."""
-    return without_version(head.name, transaction.objects.policy(vault_id, head.name))
+    policy = transaction.objects.policy(vault.id, name) if kind is Kind.CERTIFICATE else None
+    # A certificate may never have had a version, only an operation.
+    found = transaction.objects.get_deleted(vault.id, kind, name) or without_version(head.name, policy)
+    return Deleted(found, head.deletion, policy)
 
 
 def _remove(transaction: SQLTransaction, vault_id: int, kind: Kind, name: str) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Version
-from certbroker.web.akv.certificates import certificate_json
+from certbroker.services.deletion import Deleted
+from certbroker.web.akv.certificates import certificate_json, view_json
 from certbroker.web.akv.keys import key_json
 from certbroker.web.akv.messages import BackupJSON, base64url, decode, deletion_json, from_base64, item_json, page_json
+from certbroker.web.akv.policies import policy_json
 from certbroker.web.akv.routes import Call, Handler, Route, Router
 from certbroker.web.akv.secrets import secret_json
 from certbroker.web.http import Response
@@ -57,16 +59,16 @@ def list_deleted(kind: Kind) -> Handler:
 
 def delete(kind: Kind) -> Handler:
     def handler(call: Call) -> Response:
-        version, deletion = call.broker.deletions.delete(call.caller, call.vault, kind, call.name)
-        return Response(200, _RENDER[kind](call, version) | deletion_json(call.links, kind, version.name, deletion))
+        return Response(
+            200, _deleted_json(call, kind, call.broker.deletions.delete(call.caller, call.vault, kind, call.name))
+        )
 
     return handler
 
 
 def get_deleted(kind: Kind) -> Handler:
     def handler(call: Call) -> Response:
-        version, deletion = call.broker.deletions.get(call.vault, kind, call.name)
-        return Response(200, _RENDER[kind](call, version) | deletion_json(call.links, kind, version.name, deletion))
+        return Response(200, _deleted_json(call, kind, call.broker.deletions.get(call.vault, kind, call.name)))
 
     return handler
 
@@ -74,7 +76,7 @@ def get_deleted(kind: Kind) -> Handler:
 def recover(kind: Kind) -> Handler:
     def handler(call: Call) -> Response:
         return Response(
-            200, _RENDER[kind](call, call.broker.deletions.recover(call.caller, call.vault, kind, call.name))
+            200, _live_json(call, kind, call.broker.deletions.recover(call.caller, call.vault, kind, call.name))
         )
 
     return handler
@@ -99,9 +101,22 @@ def backup(kind: Kind) -> Handler:
 def restore(kind: Kind) -> Handler:
     def handler(call: Call) -> Response:
         blob = from_base64(decode(call.body, BackupJSON).value, "value")
-        return Response(200, _RENDER[kind](call, call.broker.backups.restore(call.caller, call.vault, kind, blob)))
+        return Response(200, _live_json(call, kind, call.broker.backups.restore(call.caller, call.vault, kind, blob)))
 
     return handler
+
+
+def _live_json(call: Call, kind: Kind, version: Version) -> dict[str, Any]:
+    """An object that has come back, a certificate with its policy."""
+    if kind is Kind.CERTIFICATE:
+        return view_json(call, call.broker.certificates.get(call.vault, version.name, ""))
+    return _RENDER[kind](call, version)
+
+
+def _deleted_json(call: Call, kind: Kind, found: Deleted) -> dict[str, Any]:
+    name = found.version.name
+    body = _RENDER[kind](call, found.version) | deletion_json(call.links, kind, name, found.deletion)
+    return body if found.policy is None else body | {"policy": policy_json(call.links, name, found.policy)}
 
 
 def register(router: Router) -> None:

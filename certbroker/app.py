@@ -101,14 +101,15 @@ def open_core(configuration: Configuration) -> Core:
     vaults = Vaults(store, seal, clock)
     vaults.ensure_system()
     issuers = _issuers(configuration, store, seal, clock)
+    operations = Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8))
     broker = Broker(
         store=store,
         clock=clock,
         vaults=vaults,
         secrets=Secrets(store, seal, keystore, clock),
         keys=Keys(store),
-        certificates=Certificates(store, seal, keystore, clock, wake.set),
-        operations=Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8)),
+        certificates=Certificates(store, seal, keystore, clock, operations, wake.set),
+        operations=operations,
         issuers=issuers,
         board=Board(store),
         listings=Listings(store),

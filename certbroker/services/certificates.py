@@ -19,6 +19,7 @@ from certbroker.ports.seal import Seal
 from certbroker.services.completion import Completion
 from certbroker.services.foreign import Imported
 from certbroker.services.naming import live, new_version, not_found, usable_for_certificate
+from certbroker.services.operations import Operations
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 
@@ -39,18 +40,25 @@ class Certificates:
     """What callers do with certificates. `wake` tells the engine that there is work."""
 
     def __init__(
-        self, store: SQLiteStore, seal: Seal, keystore: KeyStore, clock: Clock, wake: Callable[[], None]
+        self,
+        store: SQLiteStore,
+        seal: Seal,
+        keystore: KeyStore,
+        clock: Clock,
+        operations: Operations,
+        wake: Callable[[], None],
     ) -> None:
         self._store = store
         self._seal = seal
         self._keystore = keystore
         self._clock = clock
+        self._operations = operations
         self._wake = wake
 
     def create(
         self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, *, preserve_order: bool = False
     ) -> Operation:
-        """Ask for a new version; the engine makes it.
+        """Ask for a new version; the engine makes it. Where a person is the issuer, the CSR is there on return.
 
         Raises Invalid, OperationInProgress, Conflict, DeletedButRecoverable.
         """
@@ -78,9 +86,12 @@ class Certificates:
             )
             transaction.operations.add(operation)
             transaction.audit(record(caller, now, f"/certificates/{name}/pending", status=202))
-            return operation
+            return self._operations.adopt(transaction, operation) if _is_manual(policy) else operation
 
         operation = self._store.write(work)
+        if _is_manual(operation.policy):
+            self._operations.work(operation)
+            return self._store.glance().operations.get(operation.id) or operation
         self._wake()
         return operation
 
@@ -275,6 +286,10 @@ def without_version(name: str, policy: CertificatePolicy | None) -> Version:
     return Version(Kind.CERTIFICATE, name, "", Attributes(created, updated, enabled=False))
 
 
+def _is_manual(policy: CertificatePolicy) -> bool:
+    return policy.issuer.lower() == UNKNOWN.lower()
+
+
 def _pending(transaction: SQLTransaction, vault: Vault, name: str, request_id: str | None) -> Operation:
     operation = transaction.operations.pending(vault.id, name)
     if operation is None or request_id not in (None, operation.id):
@@ -304,7 +319,7 @@ def _revised(transaction: SQLTransaction, vault: Vault, name: str, revise: Revis
 
 
 def _check_issuer(transaction: SQLTransaction, vault: Vault, policy: CertificatePolicy) -> None:
-    if policy.issuer.lower() in (SELF.lower(), UNKNOWN.lower()):
+    if _is_manual(policy) or policy.issuer.lower() == SELF.lower():
         return
     issuer = transaction.issuers.get(vault.id, policy.issuer)
     if issuer is None:

@@ -70,6 +70,12 @@ class Operations:
 
         return self._store.write(work) if due else []
 
+    def adopt(self, transaction: SQLTransaction, operation: Operation) -> Operation:
+        """Claim a new operation in the transaction that adds it, to work on it at once."""
+        claimed = transaction.operations.claim(operation.id, self._owner, operation.created, LEASE)
+        assert claimed is not None
+        return claimed
+
     def next_due(self) -> datetime | None:
         """When there is work again, as far as is known now."""
         return self._store.glance().operations.next_due(self._clock.now())

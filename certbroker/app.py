@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
-import os
 import secrets
 import socket
 import threading
@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
 
+import structlog
+
 from certbroker.config import Configuration, ConfigurationError, DNSUpdateSection, split_address
+from certbroker.domain.errors import Sealed
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.engine.scheduler import Engine
-from certbroker.keystore import seal_keys
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.ports.issuer import DNSPublisher
-from certbroker.ports.seal import SealKey, WrappedKey
 from certbroker.services.access import Access
 from certbroker.services.backup import Backups
 from certbroker.services.broker import Broker
@@ -32,20 +33,24 @@ from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.listings import Listings
 from certbroker.services.operations import Operations
+from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secrets import Secrets
-from certbroker.services.server_certificate import ServerCertificate
+from certbroker.services.server_certificate import CHAIN_FILE, KEY_FILE, ServerCertificate
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
+from certbroker.unsealing import open_seal, retry_pauses, setting
 from certbroker.web.akv.vault import VaultApp
 from certbroker.web.challenges import ChallengeApp
 from certbroker.web.hosts import Hosts
 from certbroker.web.own import own_site
+from certbroker.web.sealed import Entrance, SealedSite
 from certbroker.web.server import Certificate, Listener, bind
 from certbroker.web.site import Site
 
 _CERTIFICATE_CHECK_SECONDS: Final = 60
+_log = structlog.get_logger("certbroker")
 
 
 class SystemClock:
@@ -55,17 +60,19 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-class _Keks:
-    """The wrapped keys, as the seal wants to find them."""
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What is there whether or not the seal can be opened: the database."""
 
-    def __init__(self, store: SQLiteStore) -> None:
-        self._store = store
+    configuration: Configuration
+    store: SQLiteStore
+    clock: SystemClock
+    tenant: str
+    lock: IO[str]
 
-    def get(self, kek_id: int) -> WrappedKey | None:
-        return self._store.glance().vaults.kek(kek_id)
-
-    def current(self, vault_id: int) -> WrappedKey | None:
-        return self._store.glance().vaults.current_kek(vault_id)
+    def close(self) -> None:
+        self.store.close()
+        self.lock.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +84,45 @@ class Core:
     seal: EnvelopeSeal
     tenant: str
     wake: threading.Event
-    lock: IO[str]
+    foundation: Foundation
 
     def close(self) -> None:
-        self.broker.store.close()
-        self.lock.close()
+        self.foundation.close()
 
 
 def open_core(configuration: Configuration) -> Core:
-    """Open the database, the seal and the use cases. Raises ConfigurationError, Sealed, Invalid."""
+    """Open the database, the seal and the use cases. Raises ConfigurationError, Sealed."""
+    foundation = lay_foundation(configuration)
+    try:
+        return unseal(foundation)
+    except BaseException:
+        foundation.close()
+        raise
+
+
+def lay_foundation(configuration: Configuration) -> Foundation:
+    """Open the database alone. Raises ConfigurationError."""
     directory = configuration.data.directory
     lock = _lock(directory)
-    clock = SystemClock()
     database = directory / "certbroker.db"
     migrations.upgrade(database)
     store = SQLiteStore(database, secrets.token_hex(8))
     # Nobody else has the directory open, so whoever held a lease is dead.
     store.write(lambda transaction: transaction.operations.release_all())
-    seal = EnvelopeSeal(_seal_key(configuration, store), _Keks(store))
+    tenant = setting(store, "tenant", lambda: str(uuid.uuid4()))
+    return Foundation(configuration, store, SystemClock(), tenant, lock)
+
+
+def unseal(foundation: Foundation) -> Core:
+    """Open the seal and the use cases. May be tried again after it has raised Sealed."""
+    configuration, store, clock = foundation.configuration, foundation.store, foundation.clock
+    seal = open_seal(configuration.seal, configuration.data.directory, store)
     keystore = SoftwareKeyStore()
     wake = threading.Event()
-    tenant = _setting(store, "tenant", lambda: str(uuid.uuid4()))
     vaults = Vaults(store, seal, clock)
     vaults.ensure_system()
+    rotation = SealRotation(store, seal, clock)
+    rotation.reseal()
     issuers = _issuers(configuration, store, seal, clock)
     operations = Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8))
     broker = Broker(
@@ -116,76 +139,128 @@ def open_core(configuration: Configuration) -> Core:
         deletions=Deletions(store, clock),
         backups=Backups(store, seal, clock),
         access=Access(store, clock),
-        tokens=Tokens(store, seal, clock, tenant),
+        tokens=Tokens(store, seal, clock, foundation.tenant),
+        rotation=rotation,
     )
-    return Core(configuration, broker, seal, tenant, wake, lock)
+    return Core(configuration, broker, seal, foundation.tenant, wake, foundation)
 
 
 class Application:
-    """The whole process: listeners, web and engine."""
+    """The whole process: listeners, web and engine. While the seal cannot be opened, only HTTPS is served, to say so.
 
-    def __init__(self, core: Core) -> None:
-        server = core.configuration.server
+    `prepare` is called when the seal is open and before anything is served from it. Raises Sealed when there is not
+    even a certificate to say so with, which can only be at the first start.
+    """
+
+    def __init__(self, foundation: Foundation, prepare: Callable[[Core], None] = lambda core: None) -> None:
+        server = foundation.configuration.server
         listening = _bind("server.listen", server.listen)
         port: int = listening.getsockname()[1]
-        self._core = core
         self.authority = (server.authority or f"https://login.{server.base_domain}:{{port}}").replace(
             "{port}", str(port)
         )
-        self.hosts = Hosts(server.base_domain, server.vault_hosts, self.authority, core.tenant)
-        site = Site(VaultApp(core.broker), self.hosts, own_site(core.broker, self.hosts))
-        self.server_certificate = _server_certificate(core, self.authority)
-        self._listener = Listener(listening, site, self._certificate())
-        self._challenges: Listener | None = None
-        if server.http01_listen is not None:
-            answers = _bind("server.http01_listen", server.http01_listen)
-            self._challenges = Listener(answers, ChallengeApp(core.broker.board.answer))
-        self._engine = Engine(core.broker, core.wake)
+        self.hosts = Hosts(server.base_domain, server.vault_hosts, self.authority, foundation.tenant)
+        self.server_certificate: ServerCertificate | None = None
+        self._foundation = foundation
+        self._prepare = prepare
+        self._core: Core | None = None
+        self._sealed = SealedSite(self.hosts)
+        self._entrance = Entrance(self._sealed)
+        self._pauses = retry_pauses()
+        try:
+            self._open()
+        except Sealed as reason:
+            if not all(path.exists() for path in self._files()):
+                raise
+            self._remain_sealed(reason)
+        certificate = self._certificate()
+        self._served = _modified(certificate)
+        self._listener = Listener(listening, self._entrance, certificate)
+        self._challenges = None if server.http01_listen is None else _bind("server.http01_listen", server.http01_listen)
 
     @property
     def port(self) -> int:
         return self._listener.port
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
-        """Serve until `stop` is set; `ready` is called once requests are answered."""
-        with self._core.broker.store.reading_on_this_loop():
-            await self._serve(stop, ready)
-        self._core.close()
+        """Serve until `stop` is set; `ready` is called once the broker is open and requests are answered."""
+        with self._foundation.store.reading_on_this_loop():
+            await self._run(stop, ready)
+        self._foundation.close()
 
-    async def _serve(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
+    async def _run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         await self._listener.start()
-        if self._challenges is not None:
-            await self._challenges.start()
-        self._engine.start()
         watcher = asyncio.get_running_loop().create_task(self._watch_certificate())
-        ready(self)
-        await stop.wait()
+        core = await self._opened(stop)
+        engine = challenges = None
+        if core is not None:
+            if self._challenges is not None:
+                challenges = Listener(self._challenges, ChallengeApp(core.broker.board.answer))
+                await challenges.start()
+            engine = Engine(core.broker, core.wake, (core.broker.rotation.resume,))
+            engine.start()
+            ready(self)
+            await stop.wait()
         watcher.cancel()
         await self._listener.stop()
-        await asyncio.to_thread(self._engine.stop)
-        if self._challenges is not None:
-            await self._challenges.stop()
+        if engine is not None:
+            await asyncio.to_thread(engine.stop)
+        if challenges is not None:
+            await challenges.stop()
+
+    async def _opened(self, stop: asyncio.Event) -> Core | None:
+        """The broker as soon as its seal can be opened; None when it is to stop before that."""
+        while self._core is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._sealed.retry_in)
+            if stop.is_set():
+                return None
+            try:
+                await asyncio.to_thread(self._open)
+                _log.info("the broker is unsealed")
+            except Sealed as reason:
+                self._remain_sealed(reason)
+        return self._core
+
+    def _open(self) -> None:
+        """Open the seal, and let the broker answer instead of the notice that it is sealed. Raises Sealed."""
+        core = unseal(self._foundation)
+        self._prepare(core)
+        own = _server_certificate(core, self.authority)
+        if own is not None:
+            own.refresh()
+        self.server_certificate = own
+        self._entrance.application = Site(VaultApp(core.broker), self.hosts, own_site(core.broker, self.hosts))
+        self._core = core
+
+    def _remain_sealed(self, reason: Sealed) -> None:
+        self._sealed.explain(reason.message, next(self._pauses))
+        _log.warning("the broker is sealed", reason=reason.message, retry_in=self._sealed.retry_in)
+
+    def _files(self) -> tuple[Path, Path]:
+        """The files to serve TLS with: the operator's, or those that we keep."""
+        tls, directory = self._foundation.configuration.tls, self._foundation.configuration.data.directory
+        return tls.certificate or directory / CHAIN_FILE, tls.key or directory / KEY_FILE
 
     def _certificate(self) -> Certificate:
         """The files to serve TLS with, after a renewal where that is ours to do."""
         if self.server_certificate is not None:
             self.server_certificate.refresh()
-            return Certificate(self.server_certificate.chain, self.server_certificate.key)
-        tls = self._core.configuration.tls
-        assert tls.certificate is not None
-        assert tls.key is not None
-        return Certificate(tls.certificate, tls.key)
+        return Certificate(*self._files())
 
     async def _watch_certificate(self) -> None:
         """Swap the certificate whenever its file has changed, by our renewal or by somebody else's."""
-        certificate = await asyncio.to_thread(self._certificate)
-        seen = _modified(certificate)
         while True:
             await asyncio.sleep(_CERTIFICATE_CHECK_SECONDS)
-            certificate = await asyncio.to_thread(self._certificate)
-            if _modified(certificate) != seen:
-                seen = _modified(certificate)
-                await self._listener.swap(certificate)
+            try:
+                certificate = await asyncio.to_thread(self._certificate)
+                modified = _modified(certificate)
+                if modified != self._served:
+                    self._served = modified
+                    await self._listener.swap(certificate)
+            except Exception:
+                # What is served goes on being served, and the files may be whole again at the next look.
+                _log.exception("the server certificate could not be looked after")
 
 
 def _issuers(configuration: Configuration, store: SQLiteStore, seal: EnvelopeSeal, clock: SystemClock) -> Issuers:
@@ -231,28 +306,6 @@ def _lock(directory: Path) -> IO[str]:
         lock.close()
         raise ConfigurationError(f"data.directory: another broker is running on {directory}.") from None
     return lock
-
-
-def _seal_key(configuration: Configuration, store: SQLiteStore) -> SealKey:
-    seal = configuration.seal
-    if seal.credential is not None:
-        return seal_keys.from_credential(seal.credential)
-    if seal.passphrase is not None:
-        salt = bytes.fromhex(_setting(store, "seal salt", lambda: os.urandom(16).hex()))
-        return seal_keys.from_passphrase(seal.passphrase.get_secret_value(), salt)
-    path = seal.file or configuration.data.directory / "seal.key"
-    if not path.exists() and not store.glance().vaults.keks():
-        return seal_keys.create_file(path)
-    return seal_keys.from_file(path)
-
-
-def _setting(store: SQLiteStore, name: str, make: Callable[[], str]) -> str:
-    """A setting that is made once and kept."""
-    value = store.glance().vaults.setting(name)
-    if value is None:
-        value = fresh = make()
-        store.write(lambda transaction: transaction.vaults.put_setting(name, fresh))
-    return value
 
 
 def _server_certificate(core: Core, authority: str) -> ServerCertificate | None:

@@ -68,8 +68,31 @@ class TLSSection(_Section):
         return self
 
 
-class SealSection(_Section):
-    """Where the seal key comes from: exactly one of these. Default: the file `seal.key` in the data directory."""
+class PKCS11Section(_Section):
+    """A key in a hardware security module, or in anything else that speaks PKCS#11. `certbroker seal init` makes it."""
+
+    module: Path
+    """The PKCS#11 library of the token, such as `/usr/lib/softhsm/libsofthsm2.so`."""
+    token: str
+    """The label of the token."""
+    pin: SecretStr | None = None
+    """The user PIN, better in a file or a credential."""
+    pin_file: Path | None = None
+    """A file that holds the PIN and that only its owner can read."""
+    credential: str | None = None
+    """The name of a systemd credential (`LoadCredential=`) that holds the PIN."""
+    key_label: str = "certbroker-seal"
+    """The label of the key."""
+
+    @model_validator(mode="after")
+    def _one_pin(self) -> PKCS11Section:
+        if sum(value is not None for value in (self.pin, self.pin_file, self.credential)) != 1:
+            raise ValueError("set exactly one of pin, pin_file and credential")
+        return self
+
+
+class SealKeySection(_Section):
+    """Where a seal key comes from: at most one of these. Default: the file `seal.key` in the data directory."""
 
     file: Path | None = None
     """A file with 64 hexadecimal digits and mode 0600; `certbroker init` makes one."""
@@ -77,12 +100,21 @@ class SealSection(_Section):
     """The name of a systemd credential (`LoadCredential=`) with the same content."""
     passphrase: SecretStr | None = None
     """A passphrase, better set as CERTBROKER_SEAL__PASSPHRASE than in a file."""
+    pkcs11: PKCS11Section | None = None
+    """A key that never leaves its token."""
 
     @model_validator(mode="after")
-    def _one(self) -> SealSection:
-        if sum(value is not None for value in (self.file, self.credential, self.passphrase)) > 1:
-            raise ValueError("set only one of seal.file, seal.credential and seal.passphrase")
+    def _one(self) -> SealKeySection:
+        if sum(value is not None for value in (self.file, self.credential, self.passphrase, self.pkcs11)) > 1:
+            raise ValueError("set only one of seal.file, seal.credential, seal.passphrase and seal.pkcs11")
         return self
+
+
+class SealSection(SealKeySection):
+    """The seal key. Default: the file `seal.key` in the data directory."""
+
+    previous: SealKeySection | None = None
+    """The seal key until now. At the next start what it protects is put under the new one; then remove this section."""
 
 
 class DataSection(_Section):

@@ -94,19 +94,18 @@ def _refusals() -> Iterator[None]:
 def _run(
     configuration: Configuration,
     ready: Callable[[Application], None],
-    prepare: Callable[[Core], None] | None = None,
+    prepare: Callable[[Core], None] = lambda core: None,
 ) -> None:
     """Run until SIGTERM or SIGINT, then drain."""
     import uvloop
 
-    from certbroker.app import Application, open_core
+    from certbroker.app import Application, lay_foundation
+    from certbroker.hardening import harden
     from certbroker.logs import configure
 
+    harden()
     configure(configuration.log.level, configuration.log.format)
-    core = open_core(configuration)
-    if prepare is not None:
-        prepare(core)
-    application = Application(core)
+    application = Application(lay_foundation(configuration), prepare)
 
     async def serving() -> None:
         stop = asyncio.Event()

@@ -16,22 +16,34 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from certbroker.domain.errors import Sealed
 from certbroker.domain.records import Identity, SealedBytes
-from certbroker.ports.seal import SealKey, WrappedKey, WrappedKeys
+from certbroker.ports.seal import SealKey, Unreadable, WrappedKey, WrappedKeys
 
 _NONCE: Final = 12
 _DATA: Final = b"certbroker data key 1\0"
 _VALUE: Final = b"certbroker value 1\0"
 
+# What AESGCM raises for bytes that it did not make: a tag that does not fit, or a nonce cut short.
+_FOREIGN: Final = (InvalidTag, ValueError)
+
 
 class EnvelopeSeal:
-    """Seals values with the keys of their vaults, which it unwraps once and keeps."""
+    """Seals values with the keys of their vaults, which it unwraps once and keeps.
 
-    def __init__(self, seal_key: SealKey, keys: WrappedKeys) -> None:
+    New keys are wrapped with `seal_key`; those that `previous` ones have wrapped are still opened.
+    """
+
+    def __init__(self, seal_key: SealKey, keys: WrappedKeys, previous: tuple[SealKey, ...] = ()) -> None:
         self._seal_key = seal_key
+        self._seal_keys = {key.id: key for key in (*previous, seal_key)}
         self._keys = keys
         self._lock = threading.Lock()
         self._open: dict[int, AESGCM] = {}
         self._current: dict[int, int] = {}
+        self._generation = 0
+
+    @property
+    def key_id(self) -> str:
+        return self._seal_key.id
 
     def close(self, identity: Identity, plaintext: bytes) -> SealedBytes:
         kek_id = self._current.get(identity.vault_id)
@@ -49,37 +61,70 @@ class EnvelopeSeal:
         try:
             data_key = self._kek(sealed.kek).decrypt(sealed.dek[:_NONCE], sealed.dek[_NONCE:], _DATA + row)
             return AESGCM(data_key).decrypt(sealed.payload[:_NONCE], sealed.payload[_NONCE:], _VALUE + row)
-        except InvalidTag:
-            raise Sealed("The stored value does not belong to its row or has been altered.") from None
+        except _FOREIGN:
+            raise _unreadable() from None
 
     def new_kek(self, vault_id: int) -> tuple[str, bytes]:
         return self._seal_key.id, self._seal_key.wrap(os.urandom(32), _context(vault_id))
 
-    def forget(self) -> None:
-        """Look up everything again: the current keys may have changed."""
+    def rewrap(self, identity: Identity, sealed: SealedBytes) -> SealedBytes:
+        kek_id = self._current.get(identity.vault_id)
+        if kek_id is None:
+            kek_id = self._find_current(identity.vault_id)
+        row = _DATA + identity.encoded()
+        nonce = os.urandom(_NONCE)
+        try:
+            data_key = self._kek(sealed.kek).decrypt(sealed.dek[:_NONCE], sealed.dek[_NONCE:], row)
+        except _FOREIGN:
+            raise _unreadable() from None
+        return SealedBytes(kek_id, nonce + self._kek(kek_id).encrypt(nonce, data_key, row), sealed.payload)
+
+    def reseal(self, kek: WrappedKey) -> tuple[str, bytes]:
+        context = _context(kek.vault_id)
+        return self._seal_key.id, self._seal_key.wrap(self._unwrapped(kek), context)
+
+    def forget_current(self) -> None:
         with self._lock:
-            self._open.clear()
+            self._generation += 1
             self._current.clear()
+
+    def discard(self, kek_id: int) -> None:
+        with self._lock:
+            self._open.pop(kek_id, None)
 
     def _kek(self, kek_id: int) -> AESGCM:
         return self._open.get(kek_id) or self._unwrap(self._keys.get(kek_id))
 
     def _find_current(self, vault_id: int) -> int:
+        generation = self._generation
         wrapped = self._keys.current(vault_id)
         self._unwrap(wrapped)
         assert wrapped is not None
-        self._current[vault_id] = wrapped.id
+        with self._lock:
+            # A rotation may have come between the look into the database and here. Its key is found at the next call;
+            # what is closed with the older one now is rewrapped by the rotation, which waits for those who were that
+            # late.
+            if generation == self._generation:
+                self._current[vault_id] = wrapped.id
         return wrapped.id
 
     def _unwrap(self, wrapped: WrappedKey | None) -> AESGCM:
         if wrapped is None:
-            raise Sealed("The vault has no key-encryption key; the database is incomplete.")
-        if wrapped.seal_id != self._seal_key.id:
-            raise Sealed(f"The key-encryption key needs seal key {wrapped.seal_id}; {self._seal_key.id} is configured.")
-        key = AESGCM(self._seal_key.unwrap(wrapped.wrapped, _context(wrapped.vault_id)))
+            raise Unreadable("The key-encryption key of the value has been destroyed, or the database is incomplete.")
+        key = AESGCM(self._unwrapped(wrapped))
         with self._lock:
             self._open[wrapped.id] = key
         return key
+
+    def _unwrapped(self, kek: WrappedKey) -> bytes:
+        seal_key = self._seal_keys.get(kek.seal_id)
+        if seal_key is None:
+            raise Sealed(f"The key-encryption key needs seal key {kek.seal_id}; {self._seal_key.id} is configured.")
+        return seal_key.unwrap(kek.wrapped, _context(kek.vault_id))
+
+
+def _unreadable() -> Unreadable:
+    return Unreadable("The stored value does not belong to its row or has been altered.")
 
 
 def _context(vault_id: int) -> bytes:

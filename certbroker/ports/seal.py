@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from certbroker.domain.errors import Sealed
 from certbroker.domain.records import Identity, SealedBytes
+
+
+class Unreadable(Sealed):
+    """These bytes never open again, whatever key turns up: they were altered, moved, or their key was destroyed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +27,22 @@ class WrappedKey:
 
 
 class SealKey(Protocol):
-    """The key at the top, which never leaves its place. May block (an HSM does). Raises Sealed when it is not at hand."""
+    """The key at the top, which never leaves its place. Thread-safe. May block (an HSM does).
 
-    id: str
-    """Names the key; the same key has the same name at every start."""
+    Raises Sealed when it is not at hand.
+    """
 
-    def wrap(self, key: bytes, context: bytes) -> bytes: ...
+    @property
+    def id(self) -> str:
+        """Names the key; the same key has the same name at every start."""
+        ...
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        """The key in a form that only `unwrap` with the same context undoes."""
+        ...
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """Raises Sealed when `wrapped` was not made by this key for this context."""
+        """Raises Unreadable when `wrapped` was not made by this key for this context."""
         ...
 
 
@@ -50,9 +62,37 @@ class Seal(Protocol):
         ...
 
     def open(self, identity: Identity, sealed: SealedBytes) -> bytes:
-        """The value again. Raises Sealed when the key is not at hand, or when the bytes are not those of that row."""
+        """The value again. Raises Unreadable when the bytes are not those of that row; Sealed as any does."""
         ...
 
     def new_kek(self, vault_id: int) -> tuple[str, bytes]:
         """A fresh key-encryption key for a vault: the seal key's id and the wrapped key. Raises Sealed."""
+        ...
+
+
+class RotatableSeal(Seal, Protocol):
+    """A seal whose keys change while it is in use."""
+
+    @property
+    def key_id(self) -> str:
+        """The seal key that new key-encryption keys are wrapped with."""
+        ...
+
+    def rewrap(self, identity: Identity, sealed: SealedBytes) -> SealedBytes:
+        """The same payload, its data key wrapped by the vault's current key-encryption key. Raises as `open` does.
+
+        The payload is not looked at, so it need not be given.
+        """
+        ...
+
+    def reseal(self, kek: WrappedKey) -> tuple[str, bytes]:
+        """A key-encryption key, wrapped by the current seal key instead of an earlier one. Raises Sealed."""
+        ...
+
+    def forget_current(self) -> None:
+        """The vaults have new key-encryption keys: use those from now on."""
+        ...
+
+    def discard(self, kek_id: int) -> None:
+        """The key-encryption key has been destroyed: keep no copy."""
         ...

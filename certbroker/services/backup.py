@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from certbroker.domain.audit import Caller, record
-from certbroker.domain.errors import Conflict, Invalid, Sealed
+from certbroker.domain.errors import Conflict, Invalid
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Identity, SealedBytes, Version
 from certbroker.ports.clock import Clock
-from certbroker.ports.seal import Seal
+from certbroker.ports.seal import Seal, Unreadable
 from certbroker.services.naming import live, managed, with_backing
-from certbroker.services.vaults import SYSTEM
+from certbroker.services.vaults import BACKUP
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 
 MAX_VERSIONS: Final = 500
 _MAGIC: Final = b"CBB1"
+
+# What a database takes as an integer; the blob comes from outside.
+_Number = Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -46,7 +49,7 @@ class Backups:
         self._clock = clock
 
     def backup(self, caller: Caller, vault: Vault, kind: Kind, name: str) -> bytes:
-        """All versions of an object in one sealed blob. Raises NotFound, Forbidden for what belongs to a certificate."""
+        """All versions of an object in one sealed blob. Raises NotFound; Forbidden for a part of a certificate."""
         with self._store.read() as transaction:
             head = live(transaction, vault.id, kind, name)
             if head.managed:
@@ -66,7 +69,7 @@ class Backups:
         return _MAGIC + msgspec.msgpack.encode((sealed.kek, sealed.dek, sealed.payload))
 
     def restore(self, caller: Caller, vault: Vault, kind: Kind, blob: bytes) -> Version:
-        """Store what a backup holds and return its current version. Raises Invalid, Conflict."""
+        """Store what a backup holds and return its current version. Raises Invalid, Conflict, Sealed."""
         contents = self._contents(kind, blob)
         now = self._clock.now()
         fresh = [(each.version, self._close(vault, each)) for each in contents.saved]
@@ -95,10 +98,10 @@ class Backups:
         if not blob.startswith(_MAGIC):
             raise Invalid("The value is not a backup that this broker has made.")
         try:
-            kek, dek, payload = msgspec.msgpack.decode(blob[len(_MAGIC) :], type=tuple[int, bytes, bytes])
+            kek, dek, payload = msgspec.msgpack.decode(blob[len(_MAGIC) :], type=tuple[_Number, bytes, bytes])
             plain = self._seal.open(_identity(kind), SealedBytes(kek, dek, payload))
             return msgspec.msgpack.decode(plain, type=_Contents)
-        except (msgspec.MsgspecError, Sealed):
+        except (msgspec.MsgspecError, Unreadable):
             raise Invalid(
                 f"The value is not a backup of a {kind} that this broker has made, or it was altered."
             ) from None
@@ -115,4 +118,4 @@ class Backups:
 
 
 def _identity(kind: Kind) -> Identity:
-    return Identity(SYSTEM, "backup", kind, "")
+    return Identity(BACKUP, "backup", kind, "")

@@ -13,6 +13,7 @@ from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.listings import Listings
 from certbroker.services.operations import Operations
+from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secrets import Secrets
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
@@ -37,3 +38,4 @@ class Broker:
     backups: Backups
     access: Access
     tokens: Tokens
+    rotation: SealRotation

@@ -29,6 +29,9 @@ from certbroker.ports.seal import Seal
 from certbroker.services.vaults import SYSTEM
 from certbroker.store.database import SQLiteStore
 
+CHAIN_FILE: Final = "server.pem"
+KEY_FILE: Final = "server.key"
+
 _CA_LIFE: Final = timedelta(days=3650)
 _LIFE: Final = timedelta(days=45)
 _BACKDATE: Final = timedelta(hours=1)
@@ -44,8 +47,8 @@ class ServerCertificate:
         self._seal = seal
         self._clock = clock
         self._names = names
-        self.chain = directory / "server.pem"
-        self.key = directory / "server.key"
+        self.chain = directory / CHAIN_FILE
+        self.key = directory / KEY_FILE
         self.authority = directory / "ca.pem"
 
     def refresh(self) -> bool:

@@ -15,6 +15,10 @@ from certbroker.store.transaction import SQLTransaction
 TIERS: Final = ("standard", "premium")
 SYSTEM: Final = 0
 
+# Not a vault, but a key-encryption key of its own: backups are outside of the database, so the keys that have sealed
+# them are kept when all others are destroyed after a rotation.
+BACKUP: Final = -1
+
 
 class Vaults:
     """The vaults of this broker. Found ones are remembered: a vault never changes its id, name or recovery period."""
@@ -31,8 +35,8 @@ class Vaults:
         """Make a vault with a key-encryption key of its own. Raises Invalid, Conflict."""
         if VAULT_NAME.fullmatch(name) is None:
             raise Invalid(
-                f"The vault name {name[:64]!r} is not allowed: 3 to 24 letters, digits and single hyphens; it begins with a "
-                "letter and ends with a letter or digit."
+                f"The vault name {name[:64]!r} is not allowed: 3 to 24 letters, digits and single hyphens; it begins "
+                "with a letter and ends with a letter or digit."
             )
         if tier not in TIERS:
             raise Invalid(f"The tier is one of {', '.join(TIERS)}.")
@@ -52,12 +56,13 @@ class Vaults:
         return self._store.write(work)
 
     def ensure_system(self) -> None:
-        """Make the broker's own key-encryption key at the first start."""
+        """Make the broker's own key-encryption keys at the first start."""
         now = int(self._clock.now().timestamp())
 
         def work(transaction: SQLTransaction) -> None:
-            if transaction.vaults.current_kek(SYSTEM) is None:
-                transaction.vaults.add_kek(SYSTEM, *self._seal.new_kek(SYSTEM), now)
+            for own in (SYSTEM, BACKUP):
+                if transaction.vaults.current_kek(own) is None:
+                    transaction.vaults.add_kek(own, *self._seal.new_kek(own), now)
 
         self._store.write(work)
 

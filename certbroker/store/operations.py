@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, func, or_, update
+from sqlalchemy import and_, bindparam, case, delete, func, or_, update
 from sqlmodel import col
 
 from certbroker.domain import operation as states
@@ -30,6 +30,13 @@ _GET = Statement(choose(*_COLUMNS).where(_THIS))
 _PENDING = Statement(choose(*_COLUMNS).where(_NAMED, col(_p.pending) == 1))
 _INSERT = insertion(_p)
 _RETIRE = Statement(update(_p).where(_NAMED, col(_p.pending) == 1).values(pending=0, act_at=None))
+
+
+def _unless_same_payload(column: Any, parameter: str) -> Any:
+    same = col(_p.payload).is_not_distinct_from(bindparam("new_payload"))
+    return case((same, col(column)), else_=bindparam(parameter))
+
+
 _STATE = Statement(
     update(_p)
     .where(_THIS, col(_p.fence) == bindparam("owner_fence"))
@@ -38,8 +45,9 @@ _STATE = Statement(
         act_at=bindparam("new_act_at"),
         lease_until=bindparam("new_lease"),
         cancellation_requested=bindparam("new_cancel"),
-        kek=bindparam("new_kek"),
-        dek=bindparam("new_dek"),
+        # A rotation may have rewrapped the key since the operation was read: the same payload keeps its newer wrapping.
+        kek=_unless_same_payload(_p.kek, "new_kek"),
+        dek=_unless_same_payload(_p.dek, "new_dek"),
         payload=bindparam("new_payload"),
     )
 )

@@ -8,6 +8,7 @@ from sqlmodel import col
 from certbroker.domain.objects import Recovery, Vault
 from certbroker.domain.records import SealedBytes
 from certbroker.ports.seal import WrappedKey
+from certbroker.store.sealing import SealedRows
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import KeyEncryptionKeyRow, SettingRow, VaultRow
 
@@ -41,7 +42,7 @@ _PUT_SETTING = insertion(SettingRow, replace=("value", "kek", "dek", "payload"))
 
 
 class Vaults:
-    """Vault 0 is the broker itself: its key-encryption key protects what belongs to no vault."""
+    """Vault 0 is the broker itself: its key-encryption key protects what belongs to no vault. Vault -1: backups."""
 
     __slots__ = ("_cursor",)
 
@@ -89,6 +90,11 @@ class Vaults:
         return _new_id(
             _INSERT_KEK.run(self._cursor, id=None, vault_id=vault_id, seal_id=seal_id, wrapped=wrapped, created=now)
         )
+
+    @property
+    def sealed_rows(self) -> SealedRows:
+        """The rows that key-encryption keys protect, for their rotation."""
+        return SealedRows(self._cursor)
 
     def setting(self, name: str) -> str | None:
         row = _SETTING.one(self._cursor, name=name)

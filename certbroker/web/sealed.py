@@ -1,4 +1,4 @@
-"""What the broker answers before it is unsealed: that it lives, why it waits, and to everything else to come back later."""
+"""What the broker answers before it is unsealed: that it lives, why it waits, and to all else to come back later."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ class SealedSite:
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
         self._reason = ""
-        self._retry = 0.0
+        self.retry_in = 0.0
+        self._retry_at = 0.0
 
     def explain(self, reason: str, retry_in: float) -> None:
         """Tell from now on why the broker is sealed, and that it tries again after so many seconds."""
         self._reason = reason
-        self._retry = time.monotonic() + retry_in
+        self.retry_in = retry_in
+        self._retry_at = time.monotonic() + retry_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,7 +56,7 @@ class SealedSite:
         await respond(send, self._answer(path), _CLOSE)
 
     def _answer(self, path: str) -> Response:
-        wait = max(1, math.ceil(self._retry - time.monotonic()))
+        wait = max(1, math.ceil(self._retry_at - time.monotonic()))
         retry = ((b"retry-after", str(wait).encode()),)
         if path in ("/healthz", "/readyz"):
             body = {"status": "sealed", "reason": self._reason, "retry_after": wait}

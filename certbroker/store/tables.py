@@ -8,12 +8,17 @@ are JSON text. What is secret is in three columns: `kek` (which key-encryption k
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
 
 def _big(*, primary_key: bool = False, nullable: bool = False, index: bool = False) -> Column[int]:
     return Column(BigInteger, primary_key=primary_key, nullable=nullable, index=index)
+
+
+def _kek(*, nullable: bool = True) -> Column[int]:
+    """A reference, so that no key can be deleted while a value needs it, and none stored under a key that is gone."""
+    return Column(Integer, ForeignKey("keks.id"), nullable=nullable)
 
 
 class VaultRow(SQLModel, table=True):
@@ -72,7 +77,7 @@ class VersionRow(SQLModel, table=True):
     tags: str = "{}"
     facts: str | None = Field(default=None, sa_column=Column(Text))
     previous: str | None = None
-    kek: int | None = None
+    kek: int | None = Field(default=None, sa_column=_kek())
     dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
@@ -94,7 +99,7 @@ class IssuerRow(SQLModel, table=True):
     settings: str = Field(sa_column=Column(Text, nullable=False))
     created: int = Field(sa_column=_big())
     updated: int = Field(sa_column=_big())
-    kek: int | None = None
+    kek: int | None = Field(default=None, sa_column=_kek())
     dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
@@ -105,7 +110,7 @@ class IssuerMemoryRow(SQLModel, table=True):
     vault_id: int = Field(primary_key=True)
     issuer: str = Field(primary_key=True)
     name: str = Field(primary_key=True)
-    kek: int
+    kek: int = Field(sa_column=_kek(nullable=False))
     dek: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     payload: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
@@ -124,6 +129,7 @@ class OperationRow(SQLModel, table=True):
     __table_args__ = (
         Index("operations_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
         Index("operations_pending", "vault_id", "name", unique=True, sqlite_where=text("pending = 1")),
+        Index("operations_kek", "kek", sqlite_where=text("kek IS NOT NULL")),
     )
 
     id: str = Field(primary_key=True)
@@ -143,7 +149,7 @@ class OperationRow(SQLModel, table=True):
     lease_owner: str | None = None
     lease_until: int = Field(default=0, sa_column=_big())
     fence: int = 0
-    kek: int | None = None
+    kek: int | None = Field(default=None, sa_column=_kek())
     dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
@@ -204,7 +210,7 @@ class SettingRow(SQLModel, table=True):
 
     name: str = Field(primary_key=True)
     value: str | None = Field(default=None, sa_column=Column(Text))
-    kek: int | None = None
+    kek: int | None = Field(default=None, sa_column=_kek())
     dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 

@@ -1,0 +1,310 @@
+"""`certbroker certificate`: certificates, their making and their downloading."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from certbroker.cli import lifecycle, policies, wanted
+from certbroker.cli.options import CertificateName, Enabled, Tags, Version, present, read_tags
+from certbroker.cli.output import name_of, remaining, tags, thumbprint, version_of, when, write_private
+from certbroker.cli.session import Session, vault_command
+
+_PENDING = "While it is being made"
+
+app = typer.Typer(no_args_is_help=True)
+app.add_typer(policies.app, name="policy", help="What the next version will be: show, set.")
+
+_CSRFile = Annotated[
+    Path | None, typer.Option("--csr-file", dir_okay=False, help="Write the signing request there, as PEM.")
+]
+
+
+@app.command()
+@vault_command
+def create(
+    session: Session,
+    name: CertificateName,
+    *,
+    issuer: wanted.Issuer = None,
+    subject: wanted.Subject = None,
+    dns: wanted.DNSNames = None,
+    ip: wanted.IPAddresses = None,
+    email: wanted.Emails = None,
+    uri: wanted.URIs = None,
+    kty: wanted.KeyType = None,
+    size: wanted.KeySize = None,
+    curve: wanted.Curve = None,
+    pem: wanted.PEM = None,
+    exportable: wanted.Exportable = None,
+    reuse_key: wanted.ReuseKey = None,
+    validity: wanted.Validity = None,
+    renew_at: wanted.RenewAt = None,
+    renew_before: wanted.RenewBefore = None,
+    policy: wanted.PolicyFile = None,
+    tag: Tags = None,
+    enabled: Enabled = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until it is there, or could not be made.")] = False,
+    csr_file: _CSRFile = None,
+) -> None:
+    """Make a certificate, or its next version; without options, by the policy that it has."""
+    from certbroker.cli import waiting
+
+    asked = wanted.Wanted(
+        issuer=issuer,
+        subject=subject,
+        dns=dns,
+        ip=ip,
+        email=email,
+        uri=uri,
+        kty=kty,
+        size=size,
+        curve=curve,
+        pem=pem,
+        exportable=exportable,
+        reuse_key=reuse_key,
+        validity=validity,
+        renew_at=renew_at,
+        renew_before=renew_before,
+        file=policy,
+    )
+    body = present(policy=asked.policy() or None, tags=read_tags(tag), attributes=present(enabled=enabled) or None)
+    vault = session.vault
+    operation = vault.post(f"/certificates/{name}/create", body)
+    if csr_file is not None:
+        operation = waiting.wait(vault, name, operation, enough=lambda each: "csr" in each)
+        waiting.check(operation)
+        _write_csr(session, operation, csr_file)
+    if wait:
+        operation = waiting.wait(vault, name, operation)
+        waiting.check(operation)
+    if operation["status"] == "completed":
+        view = vault.get(f"/certificates/{name}/")
+        session.output.done(f"certificate {name} is there, version {version_of(view['id'])}.", view)
+        return
+    if waiting.waits_for_merge(operation):
+        text = "waits for you: have its signing request signed, then run `certbroker certificate merge`."
+    else:
+        text = "is being made; `certbroker certificate pending` shows how far it is."
+    session.output.done(f"certificate {name} {text}", operation)
+
+
+@app.command("list")
+@vault_command
+def list_certificates(
+    session: Session,
+    *,
+    pending: Annotated[bool, typer.Option("--pending", help="Also those that have no version yet.")] = False,
+) -> None:
+    """List the certificates."""
+    columns = {
+        "name": lambda item: name_of(item["id"]),
+        "enabled": lambda item: item["attributes"].get("enabled"),
+        "expires": lambda item: remaining(item["attributes"].get("exp")),
+        "thumbprint": lambda item: thumbprint(item.get("x5t")),
+        "tags": tags,
+    }
+    query = {"includePending": "true"} if pending else {}
+    session.output.listing(session.vault.items("/certificates", **query), columns, "No certificates.")
+
+
+@app.command()
+@vault_command
+def show(session: Session, name: CertificateName, version: Version = "") -> None:
+    """Show a certificate."""
+    view = session.vault.get(f"/certificates/{name}/{version}")
+    session.output.record(view, lambda: _rows(view))
+
+
+@app.command(rich_help_panel=_PENDING)
+@vault_command
+def pending(session: Session, name: CertificateName, *, csr_file: _CSRFile = None) -> None:
+    """Show how far the making of a certificate is, who acts next, and what went wrong."""
+    operation = session.vault.get(f"/certificates/{name}/pending")
+    if csr_file is not None:
+        _write_csr(session, operation, csr_file)
+    error = operation.get("error") or {}
+    rows = {
+        "name": name,
+        "issuer": operation["issuer"]["name"],
+        "status": operation["status"],
+        "details": operation.get("status_details"),
+        "error": error.get("code"),
+        "CA said": (error.get("innererror") or {}).get("message"),
+        "request": operation["request_id"],
+        "signing request": "--csr-file writes it" if "csr" in operation and csr_file is None else None,
+    }
+    session.output.record(operation, rows)
+
+
+@app.command(rich_help_panel=_PENDING)
+@vault_command
+def cancel(
+    session: Session,
+    name: CertificateName,
+    *,
+    delete: Annotated[bool, typer.Option("--delete", help="Forget the operation, whatever its state.")] = False,
+) -> None:
+    """Stop the making of a certificate; a version that exists stays."""
+    path = f"/certificates/{name}/pending"
+    if delete:
+        session.output.done(f"The operation of {name} is deleted.", session.vault.delete(path))
+    else:
+        operation = session.vault.patch(path, {"cancellation_requested": True})
+        session.output.done(f"The operation of {name} will be cancelled.", operation)
+
+
+@app.command(rich_help_panel=_PENDING)
+@vault_command
+def merge(
+    session: Session,
+    name: CertificateName,
+    file: Annotated[
+        list[Path],
+        typer.Option("--file", "-f", exists=True, dir_okay=False, help="PEM or DER; may be repeated for a chain."),
+    ],
+    *,
+    tag: Tags = None,
+) -> None:
+    """Bring the certificate that a CA has issued for the signing request, with its chain."""
+    chain = [base64.b64encode(der).decode() for path in file for der in _certificates(path)]
+    view = session.vault.post(f"/certificates/{name}/pending/merge", present(x5c=chain, tags=read_tags(tag)))
+    session.output.done(f"certificate {name} is merged, version {version_of(view['id'])}.", view)
+
+
+@app.command("import")
+@vault_command
+def import_certificate(
+    session: Session,
+    name: CertificateName,
+    file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="PFX, or PEM with the key.")],
+    *,
+    password_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The password of the file is its first line.")
+    ] = None,
+    exportable: wanted.Exportable = None,
+    tag: Tags = None,
+) -> None:
+    """Take over a certificate that exists, with its key and chain."""
+    data = file.read_bytes()
+    policy = None if exportable is None else {"key_props": {"exportable": exportable}}
+    body = present(
+        value=base64.b64encode(data).decode(),
+        pwd=None if password_file is None else first_line(password_file),
+        policy=policy,
+        tags=read_tags(tag),
+    )
+    view = session.vault.post(f"/certificates/{name}/import", body)
+    session.output.done(f"certificate {name} is imported, version {version_of(view['id'])}.", view)
+
+
+@app.command()
+@vault_command
+def download(
+    session: Session,
+    name: CertificateName,
+    file: Annotated[Path, typer.Option("--file", "-f", dir_okay=False, help="Where to; with a key in it, mode 0600.")],
+    version: Version = "",
+    *,
+    der: Annotated[bool, typer.Option("--der", help="The certificate alone, in DER instead of PEM.")] = False,
+    chain: Annotated[bool, typer.Option("--chain", help="With its chain, in PEM.")] = False,
+    key: Annotated[bool, typer.Option("--key", help="With its chain and private key, in PEM.")] = False,
+    pfx: Annotated[
+        bool, typer.Option("--pfx", help="With its chain and private key, as a PFX without password.")
+    ] = False,
+) -> None:
+    """Write a certificate to a file. A chain or key needs the right to read its secret."""
+    if der + chain + key + pfx > 1:
+        raise typer.BadParameter("Choose one.", param_hint="--der, --chain, --key, --pfx")
+    vault = session.vault
+    if chain or key:
+        found = vault.get(f"/secrets/{name}/{version}", outContentType="application/x-pem-file")
+        content = found["value"] if key else "".join(_blocks(found["value"], "CERTIFICATE"))
+        write_private(file, content.encode())
+    elif pfx:
+        found = vault.get(f"/secrets/{name}/{version}")
+        if found.get("contentType") != "application/x-pkcs12":
+            raise typer.BadParameter(f"The secret of {name} is kept as PEM: use --key.", param_hint="--pfx")
+        write_private(file, base64.b64decode(found["value"]))
+    else:
+        cer = base64.b64decode(vault.get(f"/certificates/{name}/{version}")["cer"])
+        file.write_bytes(cer if der else _pem("CERTIFICATE", cer).encode())
+    session.output.note(f"certificate {name} is in {file}.")
+
+
+@app.command()
+@vault_command
+def update(
+    session: Session, name: CertificateName, version: Version = "", *, tag: Tags = None, enabled: Enabled = None
+) -> None:
+    """Change tags, as a whole, or switch a version on or off."""
+    body = present(tags=read_tags(tag), attributes=present(enabled=enabled) or None)
+    changed = session.vault.patch(f"/certificates/{name}/{version}", body)
+    session.output.done(f"certificate {name} is changed.", changed)
+
+
+lifecycle.register(app, "certificate")
+
+
+def first_line(path: Path) -> str:
+    """A password in a file, without the end of its line."""
+    return path.read_text("utf-8").partition("\n")[0].removesuffix("\r")
+
+
+def _rows(view: dict[str, Any]) -> dict[str, object]:
+    from certbroker.cli.leaf import read_leaf
+
+    policy = view.get("policy") or {}
+    rows: dict[str, object] = {"name": name_of(view["id"]), "version": version_of(view["id"])}
+    if "cer" in view:
+        leaf = read_leaf(base64.b64decode(view["cer"]))
+        rows |= {
+            "subject": leaf.subject,
+            "names": leaf.names,
+            "issued by": leaf.issuer,
+            "key": leaf.key,
+            "serial": leaf.serial,
+            "valid from": when(leaf.not_before),
+            "expires": remaining(leaf.not_after),
+            "SHA-1": leaf.sha1,
+            "SHA-256": leaf.sha256,
+        }
+    return rows | {
+        "issuer": policy.get("issuer", {}).get("name"),
+        "enabled": view["attributes"].get("enabled"),
+        "tags": tags(view),
+    }
+
+
+def _write_csr(session: Session, operation: dict[str, Any], path: Path) -> None:
+    from certbroker.cli.client import CommandFailed, ExitCode
+
+    if "csr" not in operation:
+        raise CommandFailed(ExitCode.REFUSED, "There is no signing request yet: the key is still being made.")
+    path.write_text(_pem("CERTIFICATE REQUEST", base64.b64decode(operation["csr"])))
+    session.output.note(f"The signing request is in {path}.")
+
+
+def _certificates(path: Path) -> list[bytes]:
+    """The certificates in a file, in DER."""
+    data = path.read_bytes()
+    blocks = _blocks(data.decode("latin-1"), "CERTIFICATE")
+    if not blocks:
+        return [data]
+    return [base64.b64decode("".join(block.splitlines()[1:-1])) for block in blocks]
+
+
+def _blocks(text: str, label: str) -> list[str]:
+    """The PEM blocks of one kind (RFC 7468)."""
+    pattern = rf"-----BEGIN {label}-----\s.*?-----END {label}-----"
+    return [f"{block}\n" for block in re.findall(pattern, text.replace("\r\n", "\n"), re.DOTALL)]
+
+
+def _pem(label: str, der: bytes) -> str:
+    body = base64.b64encode(der).decode()
+    lines = "\n".join(body[start : start + 64] for start in range(0, len(body), 64))
+    return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n"

@@ -1,0 +1,154 @@
+"""`certbroker issuer`: the CAs that a vault gets certificates from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from certbroker.cli.certificates import first_line
+from certbroker.cli.options import Enabled, IssuerName, present
+from certbroker.cli.output import last, when
+from certbroker.cli.session import Session, vault_command
+
+app = typer.Typer(no_args_is_help=True)
+
+_ACME = "ACME"
+_ANY = "Any provider"
+
+
+@app.command("set")
+@vault_command
+def set_issuer(
+    session: Session,
+    name: IssuerName,
+    *,
+    provider: Annotated[str, typer.Option(help="The kind of issuer.")] = "ACME",
+    directory: Annotated[
+        str | None,
+        typer.Option(help="URL of the CA's directory, or a name such as letsencrypt.", rich_help_panel=_ACME),
+    ] = None,
+    challenge: Annotated[
+        str | None, typer.Option(help="http-01 or dns-01: how to prove control over names.", rich_help_panel=_ACME)
+    ] = None,
+    dns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PUBLISHER", help="For dns-01: a publisher of the broker's configuration.", rich_help_panel=_ACME
+        ),
+    ] = None,
+    contact: Annotated[
+        list[str] | None, typer.Option(help="Mail address of the account; may be repeated.", rich_help_panel=_ACME)
+    ] = None,
+    eab_key_id: Annotated[
+        str | None, typer.Option(help="External account binding: key identifier.", rich_help_panel=_ACME)
+    ] = None,
+    eab_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="External account binding: file with the key.", rich_help_panel=_ACME
+        ),
+    ] = None,
+    preferred_chain: Annotated[
+        str | None, typer.Option(help="Common name of an issuer in the chain to prefer.", rich_help_panel=_ACME)
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile that the CA offers.", rich_help_panel=_ACME)] = None,
+    account_key: Annotated[
+        str | None, typer.Option(help="Kind of account key, such as P-256.", rich_help_panel=_ACME)
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Any other option; may be repeated.", rich_help_panel=_ANY),
+    ] = None,
+    account_id: Annotated[str | None, typer.Option(help="Account at the CA.", rich_help_panel=_ANY)] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="The account's password is its first line.", rich_help_panel=_ANY
+        ),
+    ] = None,
+    enabled: Enabled = None,
+) -> None:
+    """Configure an issuer, or replace all of its settings."""
+    if eab_key_id is not None and account_id is not None:
+        raise typer.BadParameter("--account-id is the same as --eab-key-id; give one.", param_hint="--account-id")
+    if eab_key_file is not None and password_file is not None:
+        raise typer.BadParameter(
+            "--password-file is the same as --eab-key-file; give one.", param_hint="--password-file"
+        )
+    password = password_file or eab_key_file
+    options = _options(
+        present(
+            directory=directory,
+            challenge=challenge,
+            dns=dns,
+            preferred_chain=preferred_chain and quote(preferred_chain, safe=""),
+            profile=profile and quote(profile, safe=""),
+            account_key=account_key,
+        ),
+        option or [],
+    )
+    credentials = present(account_id=eab_key_id or account_id, pwd=None if password is None else first_line(password))
+    organization = present(
+        id=options or None, admin_details=[{"email": address} for address in contact] if contact else None
+    )
+    body = present(
+        provider=provider,
+        credentials=credentials or None,
+        org_details=organization or None,
+        attributes=present(enabled=enabled) or None,
+    )
+    session.output.done(f"issuer {name} is set.", session.vault.put(f"/certificates/issuers/{name}", body))
+
+
+@app.command("list")
+@vault_command
+def list_issuers(session: Session) -> None:
+    """List the issuers."""
+    columns = {"name": lambda item: last(item["id"]), "provider": lambda item: item["provider"]}
+    session.output.listing(session.vault.items("/certificates/issuers"), columns, "No issuers.")
+
+
+@app.command()
+@vault_command
+def show(session: Session, name: IssuerName) -> None:
+    """Show an issuer; its password cannot be shown."""
+    issuer = session.vault.get(f"/certificates/issuers/{name}")
+    session.output.record(issuer, lambda: _rows(issuer))
+
+
+@app.command()
+@vault_command
+def delete(session: Session, name: IssuerName) -> None:
+    """Delete an issuer; certificates that name it stay, and cannot be renewed by it."""
+    session.output.done(f"issuer {name} is deleted.", session.vault.delete(f"/certificates/issuers/{name}"))
+
+
+def _options(named: dict[str, object], others: list[str]) -> str:
+    """The options as the broker reads them: `key=value`, separated by `;`."""
+    for each in others:
+        key, equals, value = each.partition("=")
+        if not equals or not key or ";" in each or any(letter.isspace() for letter in each):
+            raise typer.BadParameter(
+                f"{each!r} is not of the form KEY=VALUE, without ';' and white space.", param_hint="--option"
+            )
+        if key in named:
+            raise typer.BadParameter(f"{key} is given twice.", param_hint="--option")
+        named[key] = value
+    return ";".join(f"{key}={value}" for key, value in named.items())
+
+
+def _rows(issuer: dict[str, Any]) -> dict[str, object]:
+    organization = issuer.get("org_details") or {}
+    attributes = issuer.get("attributes") or {}
+    return {
+        "name": last(issuer["id"]),
+        "provider": issuer["provider"],
+        "options": (organization.get("id") or "").split(";"),
+        "account": (issuer.get("credentials") or {}).get("account_id"),
+        "contacts": [person.get("email") for person in organization.get("admin_details") or ()],
+        "enabled": attributes.get("enabled"),
+        "updated": when(attributes.get("updated")),
+    }

@@ -7,7 +7,9 @@ everything opens, and `resume` finds what is left to do from the database alone,
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -31,6 +33,9 @@ _BATCH: Final = 200
 # How long a replaced key stays, for who has closed a value with it or read one under it and is not done. An operation
 # that the engine has claimed holds its row for as long as its lease, which is two minutes.
 GRACE: Final = timedelta(minutes=5)
+
+# How long one pass may take, in seconds: a request is answered in time, and other chores get their turn.
+PATIENCE: Final = 10.0
 
 # So many values that do not open are more than accidents: somebody should look before anything else is changed.
 _MAX_UNREADABLE: Final = 1000
@@ -73,25 +78,26 @@ class SealRotation:
             keks, superseded = transaction.vaults.keks(), transaction.vaults.sealed_rows.superseded()
         return SealStatus(self._seal.key_id, len(keks), len(superseded))
 
-    def rotate(self, caller: Caller, grace: timedelta = GRACE) -> Rotation:
+    def rotate(self, caller: Caller, grace: timedelta = GRACE, patience: float | None = PATIENCE) -> Rotation:
         """Give every vault a new key-encryption key and rewrap everything. Raises Conflict while another rotation runs.
 
-        `grace` may be nothing when nobody else uses the database.
+        `grace` may be nothing when nobody else uses the database. What is not done after `patience` is left to
+        `resume`.
         """
         if not self._running.acquire(blocking=False):
             raise Conflict("The key-encryption keys are being rotated already; ask again when that has finished.")
         try:
             made = self._make_keys(caller)
-            done = self._rewrap(grace)
+            done = self._rewrap(grace, patience)
         finally:
             self._running.release()
         return Rotation(made, done.rewrapped, done.destroyed, done.waiting, done.unreadable)
 
-    def resume(self) -> None:
-        """Finish what a rotation has left: values that it did not come to, and keys whose time was not up."""
+    def resume(self, grace: timedelta = GRACE) -> None:
+        """Go on with what a rotation has left: values that it did not come to, and keys whose time was not up."""
         if self._running.acquire(blocking=False):
             try:
-                self._rewrap(GRACE)
+                self._rewrap(grace, PATIENCE)
             finally:
                 self._running.release()
 
@@ -134,12 +140,13 @@ class SealRotation:
         self._seal.forget_current()
         return len(fresh)
 
-    def _rewrap(self, grace: timedelta) -> Rotation:
+    def _rewrap(self, grace: timedelta, patience: float | None) -> Rotation:
         rewrapped = destroyed = unreadable = 0
+        until = math.inf if patience is None else time.monotonic() + patience
         superseded = self._store.glance().vaults.sealed_rows.superseded()
         latest = int((self._clock.now() - grace).timestamp())
         for old in superseded:
-            moved, lost = self._rewrap_all_under(old)
+            moved, lost = self._rewrap_under(old, until)
             rewrapped += moved
             unreadable += lost
             if not lost and old.since <= latest and self._destroy(old):
@@ -149,11 +156,14 @@ class SealRotation:
             _log.info("data keys rewrapped", values=rewrapped, keys_destroyed=destroyed, keys_waiting=waiting)
         return Rotation(0, rewrapped, destroyed, waiting, unreadable)
 
-    def _rewrap_all_under(self, old: SupersededKey) -> tuple[int, int]:
-        """Rewrap in small transactions until nothing is left under the key but what does not open."""
+    def _rewrap_under(self, old: SupersededKey, until: float) -> tuple[int, int]:
+        """Rewrap in small transactions until nothing is left under the key but what does not open, or time is up.
+
+        Returns how many were rewrapped, and how many do not open.
+        """
         moved = 0
         unreadable: set[tuple[int, tuple[object, ...]]] = set()
-        while len(unreadable) <= _MAX_UNREADABLE:
+        while len(unreadable) <= _MAX_UNREADABLE and time.monotonic() < until:
             with self._store.read() as transaction:
                 rows = transaction.vaults.sealed_rows.under(old.key.id, _BATCH + len(unreadable))
             fresh = []

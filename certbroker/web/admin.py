@@ -66,6 +66,8 @@ class Administration:
         return [
             self._route("GET", "/admin/vaults", "VaultList", self.list_vaults),
             self._route("POST", "/admin/vaults", "VaultCreate", self.create_vault),
+            self._route("GET", "/admin/seal", "SealStatus", self.seal_status),
+            self._route("POST", "/admin/seal/rotate", "SealRotate", self.rotate_seal),
             self._route("GET", "/admin/roles", "RoleList", self.list_roles),
             self._route("GET", "/admin/applications", "ApplicationList", self.list_applications),
             self._route("POST", "/admin/applications", "ApplicationCreate", self.create_application),
@@ -92,6 +94,12 @@ class Administration:
             purge_protection=wanted.purge_protection,
         )
         return _vault_json(vault)
+
+    def seal_status(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return asdict(self._broker.rotation.status())
+
+    def rotate_seal(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return asdict(self._broker.rotation.rotate(caller))
 
     def list_roles(self, caller: Caller, request: Request, body: bytes) -> Any:
         return {"value": [{"name": name, "actions": list(actions)} for name, actions in ROLES.items()]}

@@ -13,7 +13,7 @@ from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Identity, SealedBytes, Version
 from certbroker.ports.clock import Clock
 from certbroker.ports.seal import Seal, Unreadable
-from certbroker.services.naming import live, managed, with_backing
+from certbroker.services.naming import deleted_but_recoverable, live, managed, usable, with_backing
 from certbroker.services.vaults import BACKUP
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
@@ -22,7 +22,7 @@ MAX_VERSIONS: Final = 500
 _MAGIC: Final = b"CBB1"
 
 # What a database takes as an integer; the blob comes from outside.
-_Number = Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -77,9 +77,11 @@ class Backups:
         def work(transaction: SQLTransaction) -> Version:
             for each in with_backing(kind):
                 head = transaction.objects.head(vault.id, each, contents.name)
+                if head is not None and head.deletion is not None:
+                    raise deleted_but_recoverable(each, contents.name)
                 if head is not None:
-                    state = "deleted but recoverable" if head.deletion else "there already"
-                    raise Conflict(f"The {each} {contents.name} cannot be restored: one of that name is {state}.")
+                    raise Conflict(f"The {each} {contents.name} cannot be restored: one of that name is there already.")
+            usable(transaction, vault.id, kind, contents.name)
             for version, sealed in fresh:
                 transaction.objects.add(vault.id, version, sealed)
             for each in with_backing(kind):

@@ -32,18 +32,24 @@ def usable(transaction: SQLTransaction, vault: int, kind: Kind, name: str) -> He
     """The object that a caller may add a version to, or None when the name is free.
 
     Raises DeletedButRecoverable when the name belongs to a deleted object, and Forbidden when it is a key or secret that
-    belongs to a certificate.
+    belongs to a certificate, which may still be on its way.
     """
     head = transaction.objects.head(vault, kind, name)
     if head is None:
+        if kind in BACKING and transaction.objects.head(vault, Kind.CERTIFICATE, name) is not None:
+            raise managed(kind, name)
         return None
     if head.deletion is not None:
-        raise DeletedButRecoverable(
-            f"The {kind} {name} is deleted but recoverable. Recover it, purge it, or use another name."
-        )
+        raise deleted_but_recoverable(kind, name)
     if head.managed:
         raise managed(kind, name)
     return head
+
+
+def deleted_but_recoverable(kind: Kind, name: str) -> DeletedButRecoverable:
+    return DeletedButRecoverable(
+        f"The {kind} {name} is deleted but recoverable. Recover it, purge it, or use another name."
+    )
 
 
 def managed(kind: Kind, name: str) -> Forbidden:

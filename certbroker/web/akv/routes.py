@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from certbroker.domain.audit import Caller
 from certbroker.domain.errors import Invalid
-from certbroker.domain.objects import Vault
+from certbroker.domain.objects import Vault, check_name, check_version
 from certbroker.services.broker import Broker
 from certbroker.services.listings import MAX_PAGE
 from certbroker.web.akv.ids import Links
@@ -36,17 +36,19 @@ class Call:
 
     @property
     def name(self) -> str:
-        return self.parameters["name"]
+        """The name in the path. Raises Invalid."""
+        return check_name(self.parameters["name"])
 
     @property
     def version(self) -> str:
-        """The version in the path, in lower case; empty for the current one. Raises Invalid, like `check_version`."""
-        return self.parameters.get("version", "").lower()
+        """The version in the path, in lower case; empty for the current one. Raises Invalid."""
+        version = self.parameters.get("version")
+        return check_version(version) if version else ""
 
     def page_size(self) -> int:
         """`maxresults`. Raises Invalid."""
         text = self.query.get("maxresults", str(MAX_PAGE))
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_PAGE:
+        if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MAX_PAGE:
             raise Invalid(f"maxresults is a number between 1 and {MAX_PAGE}.")
         return int(text)
 

@@ -9,18 +9,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.policy import PEM
+from certbroker.domain.records import CertificateFacts
 
 
-def bundle(content_type: str, chain: tuple[bytes, ...], key: PrivateKey | None) -> str:
+def bundle(content_type: str, facts: CertificateFacts, key: PrivateKey | None) -> str:
     """The value of a certificate's secret: PEM text, or a PKCS#12 (RFC 7292) without password in base64.
 
-    `chain` is DER, the end entity's certificate first; without `key` the value holds certificates only.
+    Without `key` the value holds certificates only.
     """
-    certificates = [x509.load_der_x509_certificate(der) for der in chain]
+    certificates = [x509.load_der_x509_certificate(der) for der in facts.chain]
     if content_type == PEM:
         parts = [certificate.public_bytes(Encoding.PEM) for certificate in certificates]
         if key is not None:
             parts.insert(0, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return b"".join(parts).decode()
-    leaf, *others = certificates
-    return base64.b64encode(pkcs12.serialize_key_and_certificates(None, key, leaf, others, NoEncryption())).decode()
+    leaf = certificates.pop(facts.position)
+    pfx = pkcs12.serialize_key_and_certificates(None, key, leaf, certificates, NoEncryption())
+    return base64.b64encode(pfx).decode()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -15,6 +16,7 @@ from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import KEY_USAGES, PublicKey, same_public_key, spec_of
 from certbroker.domain.policy import (
     EMAIL_CONTACTS,
+    MAX_VALIDITY_MONTHS,
     PKCS12,
     UNKNOWN,
     CertificatePolicy,
@@ -33,8 +35,12 @@ def parse(certificates: tuple[bytes, ...]) -> list[x509.Certificate]:
     if len(certificates) > MAX_CHAIN:
         raise Invalid(f"A chain has at most {MAX_CHAIN} certificates; {len(certificates)} were given.")
     try:
-        return [x509.load_der_x509_certificate(der) for der in certificates]
-    except ValueError:
+        parsed = [x509.load_der_x509_certificate(der) for der in certificates]
+        for certificate in parsed:
+            # The library reads these when they are asked for. What is malformed in them has to show here.
+            _ = certificate.subject, certificate.issuer, certificate.extensions
+        return parsed
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise Invalid("One of the certificates is not an X.509 certificate in DER.") from None
 
 
@@ -68,13 +74,16 @@ def missing_names(leaf: x509.Certificate, wanted: SubjectAlternativeNames) -> li
     have = names_of(leaf)
     dns = {name.lower() for name in have.dns_names}
     return [name for name in wanted.dns_names if name.lower() not in dns] + [
-        address for address in wanted.ip_addresses if address not in have.ip_addresses
+        address for address in wanted.ip_addresses if str(ip_address(address)) not in have.ip_addresses
     ]
 
 
-def facts_of(chain: list[x509.Certificate], *, exportable: bool, preserve_order: bool) -> CertificateFacts:
-    """What is stored about a chain whose first certificate is the end entity's."""
-    leaf = chain[0]
+def facts_of(
+    ordered: list[x509.Certificate], *, exportable: bool, given: list[x509.Certificate] | None = None
+) -> CertificateFacts:
+    """What is stored about a chain whose first certificate is the end entity's. `given` is an order to keep."""
+    leaf = ordered[0]
+    chain = given or ordered
     return CertificateFacts(
         chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
         sha1=leaf.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 - x5t (RFC 7517 section 4.8) is SHA-1; it protects nothing
@@ -83,7 +92,8 @@ def facts_of(chain: list[x509.Certificate], *, exportable: bool, preserve_order:
         not_before=int(leaf.not_valid_before_utc.timestamp()),
         not_after=int(leaf.not_valid_after_utc.timestamp()),
         exportable=exportable,
-        preserve_order=preserve_order,
+        preserve_order=given is not None,
+        position=chain.index(leaf),
         issuer=leaf.issuer.rfc4514_string(),
     )
 
@@ -102,7 +112,7 @@ def policy_of(leaf: x509.Certificate) -> CertificatePolicy:
         sans=names_of(leaf),
         ekus=ekus,
         key_usage=_key_usage(leaf),
-        validity_months=max(1, round(lifetime / timedelta(days=30.44))),
+        validity_months=min(MAX_VALIDITY_MONTHS, max(1, round(lifetime / timedelta(days=30.44)))),
         lifetime_actions=(LifetimeAction(EMAIL_CONTACTS, lifetime_percentage=80),),
         issuer=UNKNOWN,
     )
@@ -117,7 +127,10 @@ def public_key(certificate: x509.Certificate) -> PublicKey:
 
 
 def _is_for(certificate: x509.Certificate, key: object) -> bool:
-    mine = certificate.public_key()
+    try:
+        mine = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
     return isinstance(mine, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and same_public_key(mine, key)
 
 
@@ -126,7 +139,7 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
         return False
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 

@@ -34,6 +34,15 @@ def build_csr(policy: CertificatePolicy, key: PrivateKey) -> bytes:
     return builder.sign(key, hash_for(key.public_key())).public_bytes(Encoding.DER)
 
 
+def check_expressible(policy: CertificatePolicy) -> None:
+    """Raise Invalid where the policy asks for something that X.509 has no form for."""
+    try:
+        parse_subject(policy.subject).public_bytes()
+        extensions(policy)
+    except ValueError:
+        raise Invalid("x509_props has a name that a certificate cannot hold.") from None
+
+
 def hash_for(key: PublicKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
     """The hash that fits the strength of the key (FIPS 186-5 section 6.1.1 for ECDSA)."""
     if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size > 256:
@@ -75,7 +84,7 @@ def general_names(sans: SubjectAlternativeNames) -> list[x509.GeneralName]:
     """The names in the form X.509 has for them."""
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in sans.dns_names]
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in sans.ip_addresses]
-    names += [x509.RFC822Name(email) for email in sans.emails]
+    names += [_email(email) for email in sans.emails]
     names += [x509.UniformResourceIdentifier(uri) for uri in sans.uris]
     names += [x509.OtherName(_UPN, _utf8_string(upn)) for upn in sans.upns]
     return names
@@ -98,6 +107,13 @@ def names_of(certificate: x509.Certificate) -> SubjectAlternativeNames:
         uris=tuple(names.get_values_for_type(x509.UniformResourceIdentifier)),
         ip_addresses=tuple(str(address) for address in names.get_values_for_type(x509.IPAddress)),
     )
+
+
+def _email(address: str) -> x509.RFC822Name:
+    try:
+        return x509.RFC822Name(address)
+    except ValueError:
+        raise Invalid(f"sans.emails has {address[:64]!r}, which is not an e-mail address.") from None
 
 
 def _key_usage(usages: tuple[str, ...]) -> x509.KeyUsage:

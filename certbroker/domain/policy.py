@@ -168,12 +168,12 @@ def is_dns_name(name: str) -> bool:
 
 
 def is_address(name: str) -> bool:
-    """Whether this is an IP address."""
+    """Whether this is an IP address, without a zone: that means something on one machine only (RFC 4007)."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
         return False
-    return True
+    return "%" not in name
 
 
 def common_name(subject: str) -> str | None:

@@ -58,7 +58,11 @@ class KeyFacts:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """A certificate version: its chain in DER, the end entity first; digests in lower-case hexadecimal."""
+    """A certificate version: its chain in DER, and digests in lower-case hexadecimal.
+
+    The end entity's certificate is the first of the chain, unless its owner wanted another order to be kept: it stands
+    at `position`.
+    """
 
     chain: tuple[bytes, ...]
     sha1: str
@@ -69,10 +73,11 @@ class CertificateFacts:
     exportable: bool
     preserve_order: bool = False
     issuer: str = ""
+    position: int = 0
 
     @property
     def leaf(self) -> bytes:
-        return self.chain[0]
+        return self.chain[self.position]
 
 
 @dataclass(frozen=True, slots=True)

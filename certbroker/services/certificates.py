@@ -9,6 +9,7 @@ from datetime import datetime
 from certbroker.domain import chain as chains
 from certbroker.domain import operation as states
 from certbroker.domain.audit import Caller, record
+from certbroker.domain.csr import check_expressible
 from certbroker.domain.errors import Forbidden, Invalid, NotFound, OperationInProgress
 from certbroker.domain.objects import Attributes, Changes, Kind, Vault, check_name
 from certbroker.domain.policy import SELF, UNKNOWN, CertificatePolicy
@@ -125,17 +126,14 @@ class Certificates:
             stored = transaction.objects.policy(vault.id, name)
             base = replace(described, created=stored.created if stored else int(now.timestamp()))
             policy = replace(revise(base), key=described.key, updated=int(now.timestamp()))
-            policy.check()
-            _check_issuer(transaction, vault, policy)
+            _check(transaction, vault, policy)
             transaction.objects.put_policy(vault.id, name, policy)
             completion = Completion(
                 vault.id,
                 head.name if head else name,
                 version,
                 policy,
-                chains.facts_of(
-                    parsed if preserve_order else ordered, exportable=policy.exportable, preserve_order=preserve_order
-                ),
+                chains.facts_of(ordered, exportable=policy.exportable, given=parsed if preserve_order else None),
                 changes.enabled is not False,
                 changes.tags or {},
             )
@@ -158,8 +156,13 @@ class Certificates:
             operation = transaction.operations.pending(vault.id, name)
             return CertificateView(found or without_version(head.name, policy), policy, operation)
 
-    def update(self, caller: Caller, vault: Vault, name: str, version: str, changes: Changes) -> CertificateView:
-        """Change the attributes or tags of a version; its key and secret follow. Raises NotFound."""
+    def update(
+        self, caller: Caller, vault: Vault, name: str, version: str, changes: Changes, revise: Revise | None = None
+    ) -> CertificateView:
+        """Change the attributes or tags of a version, its key and secret with it, and the policy where that is wanted.
+
+        Raises NotFound, Invalid.
+        """
         now = self._clock.now()
         # Validity is the certificate's own: it cannot be written, only enabled and tags can.
         changes = replace(changes, not_before=None, expires=None, content_type=None)
@@ -169,6 +172,8 @@ class Certificates:
             found = transaction.objects.get(vault.id, Kind.CERTIFICATE, name, version)
             if found is None:
                 raise not_found("certificate", name, version)
+            if revise is not None:
+                transaction.objects.put_policy(vault.id, name, _revised(transaction, vault, name, revise, now))
             seconds = int(now.timestamp())
             changed = transaction.objects.change(vault.id, Kind.CERTIFICATE, found, changes, seconds)
             for kind in (Kind.KEY, Kind.SECRET):
@@ -270,7 +275,7 @@ class Certificates:
                     tags=operation.tags if changes.tags is None else changes.tags,
                     enabled=operation.enabled if changes.enabled is None else changes.enabled,
                 )
-            completion = Completion.of(operation, parsed if operation.preserve_order else ordered)
+            completion = Completion.of(operation, ordered, parsed)
             certificate = completion.store(transaction, self._seal, self._keystore, key, now)
             done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
             transaction.operations.save(done)
@@ -313,12 +318,14 @@ def _revised(transaction: SQLTransaction, vault: Vault, name: str, revise: Revis
     seconds = int(now.timestamp())
     policy = replace(revise(stored), created=stored.created if stored else seconds, updated=seconds)
     policy = replace(policy, key=policy.key.complete())
-    policy.check()
-    _check_issuer(transaction, vault, policy)
+    _check(transaction, vault, policy)
     return policy
 
 
-def _check_issuer(transaction: SQLTransaction, vault: Vault, policy: CertificatePolicy) -> None:
+def _check(transaction: SQLTransaction, vault: Vault, policy: CertificatePolicy) -> None:
+    """Raise Invalid where nothing could be issued by this policy, rather than let the engine find out."""
+    policy.check()
+    check_expressible(policy)
     if _is_manual(policy) or policy.issuer.lower() == SELF.lower():
         return
     issuer = transaction.issuers.get(vault.id, policy.issuer)

@@ -31,10 +31,10 @@ class Completion:
     tags: dict[str, str]
 
     @classmethod
-    def of(cls, operation: Operation, chain: list[x509.Certificate]) -> Completion:
-        """The completion of an operation by a chain whose first certificate is for its key."""
+    def of(cls, operation: Operation, ordered: list[x509.Certificate], given: list[x509.Certificate]) -> Completion:
+        """The completion of an operation by a chain, in our order and as it was given."""
         policy = operation.policy
-        facts = facts_of(chain, exportable=policy.exportable, preserve_order=operation.preserve_order)
+        facts = facts_of(ordered, exportable=policy.exportable, given=given if operation.preserve_order else None)
         return cls(
             operation.vault_id, operation.name, operation.version, policy, facts, operation.enabled, operation.tags
         )

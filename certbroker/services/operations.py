@@ -188,7 +188,7 @@ class Operations:
         missing = chains.missing_names(ordered[0], operation.policy.sans)
         if missing:
             raise Invalid(f"The certificate lacks names that were asked for: {', '.join(missing[:5])}.")
-        completion = Completion.of(operation, parsed if operation.preserve_order else ordered)
+        completion = Completion.of(operation, ordered, parsed)
         state = states.advance(operation.state, states.Issued(), now)
         caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
 

@@ -102,7 +102,7 @@ class Secrets:
             raise not_found("secret", found.name, found.version)
         exportable = certificate.certificate.exportable
         private = self._keystore.load(self._seal.open(key.identity(vault.id), key.sealed)) if exportable else None
-        return bundle(found.content_type or PKCS12, certificate.certificate.chain, private)
+        return bundle(found.content_type or PKCS12, certificate.certificate, private)
 
     def update(self, caller: Caller, vault: Vault, name: str, version: str, changes: Changes) -> Version:
         """Change the attributes, tags or content type of a version. Raises NotFound, Invalid."""

@@ -92,12 +92,9 @@ def get(call: Call) -> Response:
 
 def update(call: Call) -> Response:
     wanted = decode(call.body, UpdateJSON)
-    if wanted.policy is not None:
-        call.broker.certificates.update_policy(
-            call.caller, call.vault, call.name, reviser(wanted.policy, required=False)
-        )
+    revise = None if wanted.policy is None else reviser(wanted.policy, required=False)
     view = call.broker.certificates.update(
-        call.caller, call.vault, call.name, call.version, changes(wanted.attributes, wanted.tags)
+        call.caller, call.vault, call.name, call.version, changes(wanted.attributes, wanted.tags), revise
     )
     return Response(200, view_json(call, view))
 

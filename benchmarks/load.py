@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,24 @@ class Target:
             headers["Content-Type"] = "application/json"
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
+class Poller:
+    """Asks one question after the other on one connection."""
+
+    def __init__(self, target: Target) -> None:
+        context = ssl.create_default_context(cafile=target.ca)
+        self._connection = http.client.HTTPSConnection(target.host, target.port, context=context)
+        self._headers = target.headers
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and body."""
+        self._connection.request("GET", path, headers=self._headers)
+        response = self._connection.getresponse()
+        return response.status, json.loads(response.read())
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 @dataclass(slots=True)

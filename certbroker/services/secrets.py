@@ -80,7 +80,8 @@ class Secrets:
 
     def find(self, vault: Vault, name: str, version: str) -> Version:
         """A version without its value, by one read that is quick enough for the event loop. Raises NotFound, Disabled."""
-        found = self._store.glance().objects.get(vault.id, Kind.SECRET, name, version)
+        key = (vault.id, Kind.SECRET, name, version)
+        found = self._store.recall(key, lambda transaction: transaction.objects.get(*key))
         if found is None:
             raise not_found("secret", name, version)
         if not found.attributes.enabled:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
 
 from certbroker.domain.audit import AuditRecord
 from certbroker.store.audit import AuditChain
-from certbroker.store.reading import Readers
+from certbroker.store.reading import Query, Readers
 from certbroker.store.spool import AuditSpool
 from certbroker.store.transaction import SQLTransaction
 from certbroker.store.writer import Work, Writer
@@ -44,6 +45,10 @@ class SQLiteStore:
     def glance(self) -> SQLTransaction:
         """For a single statement: what is committed now, without the cost of a transaction around it."""
         return self._readers.mine().glance()
+
+    def recall(self, key: Hashable, query: Query[T]) -> T:
+        """What the query finds now. On the event loop it is run once for as long as nothing changes."""
+        return self._readers.mine().recall(key, query)
 
     def reading_on_this_loop(self) -> AbstractContextManager[None]:
         """While it lasts, reads on the calling thread, which runs the event loop, are quick enough to be made there."""

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from certbroker.store.transaction import SQLTransaction
 
 # How long the event loop's view of the database is kept at most, in seconds: as long as it is, the write-ahead log cannot be
 # reused.
 _HOLD: Final = 1.0
+
+# How many results of queries are kept with it. A secret has at most 25 KB.
+_REMEMBERED: Final = 1024
+
+T = TypeVar("T")
+Query = Callable[[SQLTransaction], T]
 
 
 class ThreadReader:
@@ -27,6 +33,10 @@ class ThreadReader:
     def glance(self) -> SQLTransaction:
         """For a single statement: what is committed now."""
         return self._transaction
+
+    def recall(self, key: Hashable, query: Query[T]) -> T:
+        """What the query finds now."""
+        return query(self._transaction)
 
     @contextmanager
     def read(self) -> Iterator[SQLTransaction]:
@@ -45,8 +55,9 @@ class ThreadReader:
 class LoopReader:
     """Reads of the thread that runs the event loop, as quick as they can be.
 
-    A statement outside of a transaction takes and gives back SQLite's locks, by system calls that cost more than the query.
-    So this thread keeps a transaction open until something has changed, which `changes` tells: only this process writes.
+    A statement outside of a transaction takes and gives back SQLite's locks, by system calls that cost more than the query,
+    and during each the interpreter goes to another thread. So this thread keeps a transaction open, and what it has found,
+    until something has changed, which `changes` tells: only this process writes.
     """
 
     def __init__(
@@ -58,6 +69,7 @@ class LoopReader:
         self._changes = changes
         self._seen: int | None = None
         self._let_go: asyncio.TimerHandle | None = None
+        self._found: dict[Hashable, Any] = {}
 
     def glance(self) -> SQLTransaction:
         """What is committed now."""
@@ -68,6 +80,18 @@ class LoopReader:
             self._seen = changes
             self._let_go = self._loop.call_later(_HOLD, self.release)
         return self._transaction
+
+    def recall(self, key: Hashable, query: Query[T]) -> T:
+        """What the query finds now; `key` stands for it, so that it is run once for as long as nothing changes."""
+        transaction = self.glance()
+        found = self._found.get(key)
+        if found is None:
+            found = query(transaction)
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            self._found[key] = found
+        remembered: T = found
+        return remembered
 
     @contextmanager
     def read(self) -> Iterator[SQLTransaction]:
@@ -80,6 +104,7 @@ class LoopReader:
             self._let_go.cancel()
             self._let_go = None
             self._seen = None
+            self._found.clear()
             self._cursor.execute("COMMIT")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,19 +24,20 @@ def wait(
     operation: dict[str, Any],
     enough: Callable[[dict[str, Any]], bool] = lambda operation: False,
     console: Console | None = None,
+    indent: str = "",
 ) -> dict[str, Any]:
     """The operation once it has ended, waits for a person to merge, or is `enough`. Raises CommandFailed."""
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     began, pause, said = time.monotonic(), _FIRST_PAUSE, ""
     path = f"/certificates/{name}/pending"
-    with console.status(_line(name, operation, 0)) as status:
+    with console.status(f"{indent}{_line(name, operation, 0)}") as status:
         while is_open(operation) and not enough(operation):
             time.sleep(pause)
             pause = min(_LAST_PAUSE, pause * _GROWTH)
             operation = vault.get(path, request_id=operation["request_id"])
-            line = _line(name, operation, time.monotonic() - began)
+            line = indent + _line(name, operation, time.monotonic() - began)
             status.update(line)
-            if not sys.stderr.isatty() and operation["status_details"] != said:
+            if not console.is_terminal and operation["status_details"] != said:
                 said = operation["status_details"]
                 console.print(line)
     return operation

@@ -1,0 +1,102 @@
+"""The demo as a person sees it: run, read, pasted from, and ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.peers import require_pebble
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+_COMMAND = [sys.executable, "-m", "certbroker", "demo"]
+_NAMES = ("self-signed", "carried-out", "acme-http", "acme-dns", "from-pfx", "from-pem")
+
+
+def _environment(temporary: Path, **more: str) -> dict[str, str]:
+    temporary.mkdir()
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "CERTBROKER_"))}
+    return mine | {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | more
+
+
+def test_every_route_is_walked_and_nothing_is_left(tmp_path: Path) -> None:
+    require_pebble()
+    temporary = tmp_path / "with a space"
+
+    done = subprocess.run(
+        _COMMAND, env=_environment(temporary, DEMO_EXIT="1"), capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert (0, "") == (done.returncode, done.stderr), done.stdout + done.stderr
+    assert "6 certificates in " in done.stdout
+    assert "failed" not in done.stdout
+    for number, name in enumerate(_NAMES, 1):
+        assert re.search(rf"^{number}  ", done.stdout, re.MULTILINE)
+        assert re.search(rf"^{name} .* [0-9A-F]{{8}}… +\d+\.\d\d s$", done.stdout, re.MULTILINE), name
+    assert 6 == len(re.findall(r"^ +thumbprint +[0-9A-F]{40}", done.stdout, re.MULTILINE))
+    assert "The CA is validating" in done.stdout
+    assert [] == list(temporary.iterdir())
+
+
+def test_what_it_prints_can_be_pasted_and_a_signal_ends_it_all(tmp_path: Path) -> None:
+    require_pebble()
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        demo = subprocess.Popen(_COMMAND, env=_environment(tmp_path / "tmp"), stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + 120
+        while "Ctrl-C stops" not in output.read_text() and demo.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        children = psutil.Process(demo.pid).children(recursive=True)
+        said = output.read_text()
+        assert 3 <= len(children), said
+
+        source = re.search(r"^set -a; .*", said, re.MULTILINE)
+        assert source is not None, said
+        assert "acme-http" in _paste(source[0], _part(said, "Azure SDK for Python"))
+        assert '"value":[' in _paste(source[0], _part(said, "curl"))
+        assert "intranet.shop.example" in _paste(source[0], _part(said, "its own command line"))
+    finally:
+        demo.send_signal(signal.SIGTERM)
+        status = demo.wait(timeout=60)
+
+    assert 128 + signal.SIGTERM == status
+    assert [] == [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert [] == list((tmp_path / "tmp").iterdir())
+
+
+def test_without_a_checkout_it_says_what_is_missing() -> None:
+    code = "import sys; sys.modules['pebble'] = None; sys.argv = ['certbroker', 'demo']; import certbroker.__main__"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert 2 == done.returncode
+    assert "only in a checkout" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _part(said: str, title: str) -> str:
+    """The lines below a title, up to the empty line before the next."""
+    _, _, rest = said.partition(f"# {title}\n")
+    return re.split(r"\n\n(?=# |Ctrl-C)", rest)[0]
+
+
+def _paste(source: str, lines: str) -> str:
+    """What a shell prints when these lines are pasted into it."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{source}\n{lines}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout

@@ -36,7 +36,7 @@ class Access:
     def __init__(self, store: SQLiteStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._assignments: dict[str, list[Assignment]] | None = None
+        self._known: dict[str, list[Assignment]] = {}
 
     def authorize(self, principal: str, action: str, target: str) -> None:
         """Raise AccessDenied unless a role of the principal allows the action at the target."""
@@ -137,12 +137,14 @@ class Access:
         return self._store.glance().identities.assignments()
 
     def _of(self, principal: str) -> list[Assignment]:
-        if self._assignments is None:
+        known = self._known
+        if not known:
             grouped: dict[str, list[Assignment]] = {}
             for assignment in self.assignments():
                 grouped.setdefault(assignment.principal, []).append(assignment)
-            self._assignments = grouped
-        return self._assignments.get(principal, [])
+            # A change that came after the reading has put another dictionary in the place of this one.
+            known.update(grouped)
+        return known.get(principal, [])
 
     def _write(self, caller: Caller, target: str, work: Callable[[SQLTransaction], T]) -> T:
         now = self._clock.now()
@@ -153,7 +155,7 @@ class Access:
             return result
 
         result = self._store.write(audited)
-        self._assignments = None
+        self._known = {}
         return result
 
     def _now(self) -> int:

@@ -87,20 +87,21 @@ class Tokens:
         """Who the token speaks for. Raises Unauthenticated."""
         now = int(self._clock.now().timestamp())
         digest = hashlib.sha256(token.encode("ascii", "replace")).digest()
-        cached = self._verified.get(digest)
+        verified = self._verified
+        cached = verified.get(digest)
         if cached is not None and now < cached[1]:
             return cached[0]
         principal = self._verify(token, now)
         with self._lock:
-            self._verified[digest] = (principal, min(principal.expires, now + _RECHECK))
-            if len(self._verified) > _CACHED:
-                self._verified.popitem(last=False)
+            # `forget` may have put another dictionary in the place of this one meanwhile.
+            verified[digest] = (principal, min(principal.expires, now + _RECHECK))
+            if len(verified) > _CACHED:
+                verified.popitem(last=False)
         return principal
 
     def forget(self) -> None:
         """Look at every token again: an application has changed."""
-        with self._lock:
-            self._verified.clear()
+        self._verified = OrderedDict()
 
     def public_keys(self) -> list[dict[str, Any]]:
         """The keys that tokens are verified with, as RFC 7517 has them."""

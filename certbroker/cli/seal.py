@@ -92,7 +92,7 @@ def init(session: Session, *, config: _Config) -> None:
 
         configuration = load(config)
         made = make_key(configuration.seal, configuration.data.directory)
-    session.output.done("The seal key has been made." if made else "There is a seal key; nothing has been made.")
+    session.output.done("The seal key has been made." if made else "There is a seal key already.")
 
 
 def _status(core: Core) -> Any:

@@ -1,15 +1,14 @@
 """Keys and certificates from outside, taken apart where they can do no harm.
 
 Deriving the key of a PFX and checking the primes of an RSA key hold the interpreter for as long as the sender likes: ten
-million iterations are five seconds. So both happen in a process of their own, `certbroker.keystore.foreign`, that gets little
-time and memory and leaves nothing behind. The input and the password go in by a pipe.
+million iterations are five seconds. So both happen in a process of their own, `certbroker.keystore.foreign`, that gets
+little time and memory and leaves nothing behind. The input and the password go in by a pipe.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +18,6 @@ from certbroker.domain.errors import Invalid, TooLarge
 
 MAX_BYTES: Final = 256 * 1024
 _WALL_SECONDS: Final = 30
-_AT_ONCE: Final = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +44,21 @@ class Request(msgspec.Struct):
 
 
 def take_apart(data: bytes, password: str | None) -> Imported:
-    """The key and certificates in a PFX or in PEM text. Blocking. Raises Invalid, TooLarge."""
+    """The key and certificates in a PFX or in PEM text. Blocks for up to seconds. Raises Invalid, TooLarge."""
     if len(data) > MAX_BYTES:
         raise TooLarge(f"The certificate is larger than {MAX_BYTES} bytes.")
-    with _AT_ONCE:
-        try:
-            process = subprocess.run(
-                [sys.executable, "-m", "certbroker.keystore.foreign"],
-                input=msgspec.msgpack.encode(Request(data, password)),
-                capture_output=True,
-                timeout=_WALL_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise _too_costly() from None
+    if data[:1] != b"\x30" and b"-----BEGIN" not in data:
+        raise Invalid("The value is neither a PFX nor PEM with a private key.")
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "certbroker.keystore.foreign"],
+            input=msgspec.msgpack.encode(Request(data, password)),
+            capture_output=True,
+            timeout=_WALL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _too_costly() from None
     if process.returncode != 0:
         raise _too_costly()
     reply = msgspec.msgpack.decode(process.stdout, type=Reply)

@@ -147,3 +147,18 @@ def _sign(
         builder = builder.add_extension(extension, critical)
     algorithm = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(issuer_key, algorithm)
+
+
+def costly_pfx(iterations: int) -> bytes:
+    """A PKCS#12 file (RFC 7292 section 4) that wants its password stretched so often before it can be refused."""
+    data, sha256 = bytes.fromhex("2a864886f70d010701"), bytes.fromhex("608648016503040201")
+    safe = _tlv(0x30, _tlv(0x06, data), _tlv(0xA0, _tlv(0x04, _tlv(0x30))))
+    digest = _tlv(0x30, _tlv(0x30, _tlv(0x06, sha256), _tlv(0x05)), _tlv(0x04, bytes(32)))
+    count = _tlv(0x02, iterations.to_bytes(iterations.bit_length() // 8 + 1))
+    return _tlv(0x30, _tlv(0x02, b"\3"), safe, _tlv(0x30, digest, _tlv(0x04, bytes(16)), count))
+
+
+def _tlv(tag: int, *parts: bytes) -> bytes:
+    """One DER element of less than 256 bytes."""
+    body = b"".join(parts)
+    return bytes((tag, len(body)) if len(body) < 128 else (tag, 0x81, len(body))) + body

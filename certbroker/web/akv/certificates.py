@@ -235,9 +235,10 @@ def register(router: Router) -> None:
     for pattern in ("/certificates/{name}", "/certificates/{name}/{version}"):
         router.add("GET", pattern, read)
         router.add("PATCH", pattern, change)
+    for lane, handler in (("create", create), ("import", import_)):
+        route = Route(f"Certificate{lane.capitalize()}", f"certificates/{lane}/action", handler, writes=True, lane=lane)
+        router.add("POST", f"/certificates/{{name}}/{lane}", route)
     for method, pattern, operation, action, handler in (
-        ("POST", "create", "CertificateCreate", "create/action", create),
-        ("POST", "import", "CertificateImport", "import/action", import_),
         ("PATCH", "policy", "CertificatePolicySet", "update/action", update_policy),
         ("PATCH", "pending", "CertificatePendingUpdate", "update/action", cancel),
         ("DELETE", "pending", "CertificatePendingDelete", "update/action", forget),

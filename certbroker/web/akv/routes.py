@@ -63,13 +63,18 @@ Handler = Callable[[Call], Response]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation. A quick one runs on the event loop; one that writes makes its own audit record."""
+    """One operation. A quick one runs on the event loop; one that writes makes its own audit record.
+
+    One that can take seconds has a lane: two threads for all operations of that lane, so that these wait for each other
+    and nobody waits for them.
+    """
 
     operation: str
     action: str
     handler: Handler
     writes: bool = False
     quick: bool = False
+    lane: str = ""
 
 
 class _Node:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
@@ -34,6 +36,7 @@ class VaultApp:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._router = Router()
+        self._lanes = defaultdict[str, ThreadPoolExecutor](lambda: ThreadPoolExecutor(2, "lane"))
         for module in (secrets, keys, issuers, certificates, lifecycle):
             module.register(self._router)
 
@@ -86,7 +89,8 @@ class VaultApp:
                 return route.handler(call)
             except TakesLong:
                 call = replace(call, quick=False)
-        return await asyncio.to_thread(route.handler, call)
+        pool = self._lanes[route.lane] if route.lane else None
+        return await asyncio.get_running_loop().run_in_executor(pool, route.handler, call)
 
     def _audited(self, caller: Caller, target: str, response: Response) -> Response:
         """The response, once it is on record; what cannot be put on record is not answered."""

@@ -112,7 +112,7 @@ async def read_body(request: Request, receive: Receive) -> bytes:
     length = request.headers.get(b"content-length", b"0")
     if length == b"0" and b"transfer-encoding" not in request.headers:
         return b""
-    if not length.isdigit():
+    if not length.isdigit() or len(length) > 18:
         raise Invalid("The Content-Length header is not a number.")
     if int(length) > MAX_BODY:
         raise TooLarge(f"The body of the request is larger than {MAX_BODY} bytes.")

@@ -51,13 +51,11 @@ class _Module:
         self.path = path
         self.lock = threading.RLock()
         self.tokens: dict[str, Token] = {}
+        self.process = os.getpid()
         self._library: Any = None
-        self._process = os.getpid()
 
     def find(self, label: str) -> Any:
         """The token of that label. Raises Sealed, PKCS11Error."""
-        if self._process != os.getpid():
-            raise AssertionError("a PKCS#11 library does not survive a fork")
         if self._library is None:
             self._load()
         try:
@@ -109,6 +107,8 @@ class Token:
 
         So `work` must look up its objects each time, by `secret_key`.
         """
+        if self._module.process != os.getpid():
+            raise RuntimeError("a PKCS#11 library does not survive a fork")
         with self._module.lock:
             try:
                 return work(self._opened())

@@ -204,6 +204,14 @@ def test_the_library_itself_takes_several_threads(hsm: SoftToken) -> None:
     assert [] == failures
 
 
+def test_a_forked_process_must_not_use_the_session(hsm: SoftToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(hsm).run(lambda session: None)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+
+    with pytest.raises(RuntimeError, match="fork"):
+        place(hsm).run(lambda session: None)
+
+
 def test_neither_pin_nor_key_shows_in_representations(seal_key: TokenSealKey, hsm: SoftToken) -> None:
     assert hsm.pin not in repr(seal_key) + repr(vars(seal_key)) + repr(place(hsm))
 

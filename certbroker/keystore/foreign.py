@@ -70,6 +70,8 @@ def _from_pfx(data: bytes, password: str | None) -> tuple[object, list[x509.Cert
 
 def _from_pem(data: bytes, password: str | None) -> tuple[object, list[x509.Certificate]]:
     blocks = [(match[1], match[0]) for match in _PEM.finditer(data)]
+    if len(blocks) != data.count(b"-----BEGIN "):
+        raise Refused("A part of the PEM has no end: it was cut off, or its lines are garbled.")
     keys = [block for label, block in blocks if label.endswith(b"PRIVATE KEY")]
     if len(keys) != 1:
         raise Refused(f"The PEM has {len(keys) or 'no'} private key{'s' * (len(keys) > 1)}; it must have exactly one.")

@@ -59,8 +59,10 @@ class Hosts:
     def audience(self, requested: str) -> str:
         """The audience of a token for a requested scope or resource: scheme and host without port. Raises Invalid."""
         text = requested.removesuffix("/.default").rstrip("/").lower()
-        host = urlsplit(text).hostname or ""
-        audience = f"https://{host}"
+        try:
+            audience = f"https://{urlsplit(text).hostname or ''}"
+        except ValueError:
+            audience = ""
         if audience == self.management_audience or audience in self._vault_audiences:
             return audience
         raise Invalid(

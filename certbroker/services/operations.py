@@ -99,7 +99,10 @@ class Operations:
             problem = Problem(
                 "InternalError", "An unexpected error happened; the log has the details. It is tried again."
             )
-            self._settle(operation, states.Unavailable(problem))
+            # What was saved since the claim stays, the key above all: the issuer may have seen it already.
+            saved = self._store.glance().operations.get(operation.id)
+            if saved is not None and isinstance(saved.state, states.Prepared | states.AwaitingIssuer):
+                self._settle(replace(saved, fence=operation.fence), states.Unavailable(problem))
 
     def _work(self, operation: Operation) -> None:
         now = self._clock.now()

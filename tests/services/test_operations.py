@@ -1,0 +1,293 @@
+"""The engine's work on operations, with issuers that do as they like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from certbroker.app import Core
+from certbroker.domain import operation as states
+from certbroker.domain.audit import Caller
+from certbroker.domain.errors import Forbidden
+from certbroker.domain.keys import KeySpec
+from certbroker.domain.objects import Changes, Kind, Vault
+from certbroker.domain.operation import Problem
+from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
+from certbroker.domain.records import Operation
+from certbroker.keystore.software import SoftwareKeyStore
+from certbroker.ports.issuer import (
+    CertificateIssued,
+    IssuanceRequest,
+    IssuerSettings,
+    IssuerUnavailable,
+    Journal,
+    Reply,
+    RequestRefused,
+    Resources,
+    StillWaiting,
+)
+from certbroker.services.issuers import IssuerChanges, Issuers
+from certbroker.services.operations import LEASE, Operations
+from tests.support.certificates import Authority, der
+
+Step = Callable[[IssuanceRequest, Journal], Reply]
+
+
+class SteppedClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.moment = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def forward(self, by: timedelta) -> None:
+        self.moment += by
+
+
+class ScriptedKind:
+    """An issuer that does the next of its steps each time it is asked."""
+
+    provider = "Scripted"
+    local = False
+    manual = False
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.requests: list[IssuanceRequest] = []
+
+    def check(self, settings: IssuerSettings) -> None:
+        """Takes any settings."""
+
+    def open(self, settings: IssuerSettings, resources: Resources) -> ScriptedKind:
+        return self
+
+    def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
+        self.requests.append(request)
+        return self.steps.pop(0)(request, journal)
+
+
+class Bench:
+    """One vault with a scripted issuer, and an engine that is moved by hand."""
+
+    def __init__(self, core: Core, caller: Caller, vault: Vault) -> None:
+        self.core, self.caller, self.vault = core, caller, vault
+        self.clock, self.kind = SteppedClock(), ScriptedKind()
+        self.store = core.broker.store
+        core.broker.issuers.set(caller, vault, "ca", IssuerChanges(provider="Scripted"))
+        self.operations = self.worker("one")
+        self.authority = Authority()
+
+    def worker(self, owner: str) -> Operations:
+        issuers = Issuers(self.store, self.core.seal, self.clock, {"scripted": self.kind}, None, {})  # type: ignore[arg-type]
+        return Operations(self.store, self.core.seal, SoftwareKeyStore(), issuers, self.clock, owner)
+
+    def ask(self, *steps: Step, name: str = "c", **policy: Any) -> Operation:
+        """Ask for a certificate that the issuer answers with these steps."""
+        self.kind.steps += steps
+        wanted = CertificatePolicy(KeySpec("EC"), subject="CN=www.example.com", issuer="ca", **policy)
+        made = self.core.broker.certificates.create(self.caller, self.vault, name, lambda stored: wanted, Changes())
+        self.clock.moment = max(self.clock.moment, made.created)
+        return made
+
+    def turn(self) -> None:
+        """Work once on everything that is due."""
+        for operation in self.operations.claim(self.operations.due(10)):
+            self.operations.work(operation)
+
+    def now(self, made: Operation) -> Operation:
+        found = self.store.glance().operations.get(made.id)
+        assert found is not None
+        return found
+
+    def issue(self, request: IssuanceRequest, journal: Journal) -> Reply:
+        return CertificateIssued((der(self.authority.answer(request.csr)), der(self.authority.certificate)))
+
+
+@pytest.fixture
+def bench(core: Core, caller: Caller, vault: Vault) -> Bench:
+    return Bench(core, caller, vault)
+
+
+def _wait(seconds: float) -> Step:
+    return lambda request, journal: StillWaiting(timedelta(seconds=seconds), "The issuer is thinking.")
+
+
+def _raise(error: Exception) -> Step:
+    def step(request: IssuanceRequest, journal: Journal) -> Reply:
+        raise error
+
+    return step
+
+
+def test_a_certificate_is_stored_with_its_key_once_it_is_issued(bench: Bench) -> None:
+    made = bench.ask(_wait(10), bench.issue)
+    bench.turn()
+
+    waiting = bench.now(made).state
+    assert isinstance(waiting, states.AwaitingIssuer)
+    assert (bench.clock.now() + timedelta(seconds=10), "The issuer is thinking.") == (waiting.act_at, waiting.detail)
+    bench.turn()
+    assert 1 == len(bench.kind.requests)
+    bench.clock.forward(timedelta(seconds=10))
+    bench.turn()
+    done = bench.now(made)
+    assert isinstance(done.state, states.Completed)
+    assert done.sealed_key is None
+    assert bench.kind.requests[0].csr == bench.kind.requests[1].csr == done.state.csr
+    stored = bench.store.glance().objects.get(bench.vault.id, Kind.CERTIFICATE, "c")
+    assert stored is not None
+    assert stored.certificate is not None
+    assert (made.version, 2) == (stored.version, len(stored.certificate.chain))
+
+
+def test_an_unforeseen_error_does_not_cost_the_key(bench: Bench) -> None:
+    """The issuer may know the key by then: with another one there would be a second certificate."""
+    made = bench.ask(_raise(RuntimeError("a bug")), bench.issue)
+    bench.turn()
+
+    after = bench.now(made)
+    assert isinstance(after.state, states.AwaitingIssuer)
+    assert after.sealed_key is not None
+    assert after.state.problem is not None
+    assert "InternalError" == after.state.problem.code
+    assert "a bug" not in after.state.problem.message
+    bench.clock.forward(states.FIRST_RETRY)
+    bench.turn()
+    assert isinstance(bench.now(made).state, states.Completed)
+    assert bench.kind.requests[0].csr == bench.kind.requests[1].csr
+
+
+def test_an_issuer_that_is_away_is_asked_again_later_and_later(bench: Bench) -> None:
+    away = IssuerUnavailable(Problem("Away", "Nobody there."))
+    made = bench.ask(*[_raise(away)] * 4)
+    waits = []
+    for _ in range(4):
+        bench.turn()
+        state = bench.now(made).state
+        assert isinstance(state, states.AwaitingIssuer)
+        waits.append((state.act_at - bench.clock.now()).total_seconds())
+        bench.clock.moment = state.act_at
+
+    assert [5, 10, 20, 40] == waits
+
+
+def test_an_issuer_that_names_a_time_is_asked_then(bench: Bench) -> None:
+    later = bench.clock.now() + timedelta(hours=5)
+    made = bench.ask(_raise(IssuerUnavailable(Problem("Limited", "Too many."), later)))
+    bench.turn()
+
+    assert later == states.act_at(bench.now(made).state)
+
+
+@pytest.mark.parametrize("what", ["refusal", "garbage", "nothing", "stranger", "expired", "names"])
+def test_what_cannot_be_used_ends_the_operation_and_stores_nothing(bench: Bench, what: str) -> None:
+    def answer(request: IssuanceRequest, journal: Journal) -> Reply:
+        leaf = bench.authority.answer(request.csr)
+        return {
+            "refusal": lambda: RequestRefused(Problem("No", "Not for you.")),
+            "garbage": lambda: CertificateIssued((b"garbage",)),
+            "nothing": lambda: CertificateIssued(()),
+            "stranger": lambda: CertificateIssued((der(bench.authority.certificate),)),
+            "expired": lambda: CertificateIssued((der(bench.authority.answer(request.csr, -timedelta(days=1))),)),
+            "names": lambda: CertificateIssued((der(_without_names(bench.authority, leaf)),)),
+        }[what]()
+
+    made = bench.ask(answer, sans=SubjectAlternativeNames(dns_names=("www.example.com",)))
+    bench.turn()
+
+    ended = bench.now(made)
+    assert isinstance(ended.state, states.Failed)
+    assert ended.sealed_key is None
+    assert ("No" if what == "refusal" else "IssuedCertificateInvalid") == ended.state.problem.code
+    assert bench.store.glance().objects.get(bench.vault.id, Kind.CERTIFICATE, "c") is None
+    bench.clock.forward(timedelta(days=30))
+    assert [] == bench.operations.due(10)
+
+
+def _without_names(authority: Authority, leaf: Any) -> Any:
+    """A certificate for the same key, for other names."""
+
+    class Key:
+        def public_key(self) -> Any:
+            return leaf.public_key()
+
+    return authority.issue("other.example.com", key=Key()).certificate  # type: ignore[arg-type]
+
+
+def test_the_deadline_ends_what_takes_too_long(bench: Bench) -> None:
+    made = bench.ask(_wait(60), _wait(60))
+    bench.turn()
+    bench.clock.forward(states.DEADLINE)
+    bench.turn()
+
+    ended = bench.now(made)
+    assert isinstance(ended.state, states.Failed)
+    assert "DeadlinePassed" == ended.state.problem.code
+    assert 1 == len(bench.kind.requests)
+
+
+def test_a_cancelled_operation_is_not_asked_for_any_more(bench: Bench) -> None:
+    made = bench.ask(_wait(3600))
+    bench.turn()
+    certificates = bench.core.broker.certificates
+    assert certificates.cancel(bench.caller, bench.vault, "c").cancellation_requested
+    bench.clock.moment = datetime.now(UTC)
+    bench.turn()
+
+    assert isinstance(bench.now(made).state, states.Cancelled)
+    assert 1 == len(bench.kind.requests)
+    with pytest.raises(Forbidden):
+        certificates.cancel(bench.caller, bench.vault, "c")
+
+
+def test_a_worker_whose_lease_has_run_out_changes_nothing(bench: Bench) -> None:
+    """It comes back from the issuer when another worker has finished already."""
+    other = bench.worker("two")
+
+    def overtaken(request: IssuanceRequest, journal: Journal) -> Reply:
+        bench.clock.forward(LEASE * 2)
+        for operation in other.claim(other.due(10)):
+            other.work(operation)
+        return bench.issue(request, journal)
+
+    made = bench.ask(overtaken, bench.issue)
+    bench.turn()
+
+    assert isinstance(bench.now(made).state, states.Completed)
+    assert bench.kind.requests[0].csr == bench.kind.requests[1].csr
+    assert 1 == len(bench.store.glance().objects.all_versions(bench.vault.id, Kind.CERTIFICATE, "c"))
+
+
+def test_a_deleted_certificate_does_not_come_back_with_its_issuance(bench: Bench) -> None:
+    def deleted(request: IssuanceRequest, journal: Journal) -> Reply:
+        bench.core.broker.deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+        return bench.issue(request, journal)
+
+    made = bench.ask(deleted)
+    bench.turn()
+
+    assert bench.store.glance().operations.get(made.id) is None
+    assert [] == bench.store.glance().objects.all_versions(bench.vault.id, Kind.CERTIFICATE, "c")
+
+
+def test_one_operation_is_claimed_by_one_worker(bench: Bench) -> None:
+    bench.ask()
+    due = bench.operations.due(10)
+
+    assert 1 == len(bench.operations.claim(due))
+    assert [] == bench.worker("two").claim(due)
+    assert [] == bench.operations.due(10)
+    bench.clock.forward(LEASE)
+    assert 1 == len(bench.operations.due(10))
+
+
+def test_a_broken_issuer_delays_nobody_else(bench: Bench) -> None:
+    made = [bench.ask(_raise(RuntimeError("a bug")), name="a"), bench.ask(bench.issue, name="b")]
+    bench.turn()
+
+    assert [states.AwaitingIssuer, states.Completed] == [type(bench.now(each).state) for each in made]

@@ -199,8 +199,8 @@ def _announce(application: Application, data: Path, env_file: Path, client_id: s
     )
     if vault != by_name:
         _console.print(
-            f"Names below .localhost do not resolve on this machine, so the vault is served at its address. For {by_name} "
-            f"install libnss-myhostname, or add '127.0.0.1 {_DEV}.{_BASE_DOMAIN}' to /etc/hosts.",
+            f"Names below .localhost do not resolve on this machine, so the vault is served at its address. For "
+            f"{by_name} install libnss-myhostname, or add '127.0.0.1 {_DEV}.{_BASE_DOMAIN}' to /etc/hosts.",
             style="yellow",
             highlight=False,
             soft_wrap=True,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, delete, func, or_, update
+from sqlalchemy import and_, bindparam, case, delete, func, literal_column, or_, update
 from sqlmodel import col
 
 from certbroker.domain import operation as states
@@ -25,11 +25,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 _THIS = col(_p.id) == bindparam("id")
+# Written into the statement, because SQLite uses a partial index only for a condition that it can read.
+_SHOWN = col(_p.pending) == literal_column("1")
 _NAMED = and_(col(_p.vault_id) == bindparam("vault"), col(_p.name) == bindparam("name"))
 _GET = Statement(choose(*_COLUMNS).where(_THIS))
-_PENDING = Statement(choose(*_COLUMNS).where(_NAMED, col(_p.pending) == 1))
+_PENDING = Statement(choose(*_COLUMNS).where(_NAMED, _SHOWN))
 _INSERT = insertion(_p)
-_RETIRE = Statement(update(_p).where(_NAMED, col(_p.pending) == 1).values(pending=0, act_at=None))
+_RETIRE = Statement(update(_p).where(_NAMED, _SHOWN).values(pending=0, act_at=None))
 
 
 def _unless_same_payload(column: Any, parameter: str) -> Any:
@@ -85,7 +87,7 @@ _LIST = Statement(
     .where(
         col(_p.vault_id) == bindparam("vault"),
         or_(bindparam("unfinished") == 0, col(_p.act_at).is_not(None)),
-        col(_p.pending) == 1,
+        _SHOWN,
     )
     .order_by(col(_p.created).desc())
     .limit(bindparam("count"))

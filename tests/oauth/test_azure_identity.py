@@ -13,6 +13,7 @@ from azure.identity.aio import DefaultAzureCredential as AsyncDefaultAzureCreden
 from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
 
+from tests.support.azure_environment import source
 from tests.support.broker import DevBroker
 
 pytestmark = pytest.mark.xdist_group("identity")
@@ -27,8 +28,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevBroker]:
 @pytest.fixture(autouse=True)
 def environment(broker: DevBroker, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The broker's environment file, sourced."""
-    for name, value in broker.env.items():
-        monkeypatch.setenv(name, value)
+    source(monkeypatch, broker.env)
     return monkeypatch
 
 

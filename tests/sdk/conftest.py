@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from azure.identity import DefaultAzureCredential
 
+from tests.support.azure_environment import source
 from tests.support.broker import DevBroker
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevBroker]:
     """`certbroker dev`, with its environment file sourced."""
     with DevBroker(tmp_path_factory.mktemp("sdk") / "broker") as broker, pytest.MonkeyPatch.context() as patch:
-        for name, value in broker.env.items():
-            patch.setenv(name, value)
+        source(patch, broker.env)
         yield broker
 
 

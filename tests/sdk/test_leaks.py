@@ -18,6 +18,7 @@ from azure.keyvault.certificates import CertificateClient, CertificatePolicy
 from azure.keyvault.secrets import SecretClient
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
+from tests.support.azure_environment import source
 from tests.support.broker import DevBroker
 from tests.support.certificates import Authority, Key
 
@@ -32,8 +33,7 @@ def test_nothing_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     identity = Authority().issue()
     assert isinstance(identity.key, Key)
     with DevBroker(tmp_path / "broker", environment={"CERTBROKER_LOG__LEVEL": "debug"}) as broker:
-        for name, value in broker.env.items():
-            monkeypatch.setenv(name, value)
+        source(monkeypatch, broker.env)
         with (
             DefaultAzureCredential() as credential,
             SecretClient(broker.url, credential) as vault,

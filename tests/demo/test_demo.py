@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,23 +28,29 @@ def _environment(temporary: Path, **more: str) -> dict[str, str]:
     return mine | {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | more
 
 
-def test_every_route_is_walked_and_nothing_is_left(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a demo prints that ends by itself. It leaves nothing."""
     require_pebble()
-    temporary = tmp_path / "with a space"
+    temporary = tmp_path_factory.mktemp("demo") / "with a space"
 
     done = subprocess.run(
         _COMMAND, env=_environment(temporary, DEMO_EXIT="1"), capture_output=True, text=True, timeout=120, check=False
     )
 
     assert (0, "") == (done.returncode, done.stderr), done.stdout + done.stderr
-    assert "6 certificates in " in done.stdout
-    assert "failed" not in done.stdout
-    for number, name in enumerate(_NAMES, 1):
-        assert re.search(rf"^{number}  ", done.stdout, re.MULTILINE)
-        assert re.search(rf"^{name} .* [0-9A-F]{{8}}… +\d+\.\d\d s$", done.stdout, re.MULTILINE), name
-    assert 6 == len(re.findall(r"^ +thumbprint +[0-9A-F]{40}", done.stdout, re.MULTILINE))
-    assert "The CA is validating" in done.stdout
     assert [] == list(temporary.iterdir())
+    return done.stdout
+
+
+def test_every_route_is_walked(walked: str) -> None:
+    assert "6 certificates in " in walked
+    assert "failed" not in walked
+    for number, name in enumerate(_NAMES, 1):
+        assert re.search(rf"^{number}  ", walked, re.MULTILINE)
+        assert re.search(rf"^{name} .* [0-9A-F]{{8}}… +\d+\.\d\d s$", walked, re.MULTILINE), name
+    assert 6 == len(re.findall(r"^ +thumbprint +[0-9A-F]{40}", walked, re.MULTILINE))
+    assert "The CA is validating" in walked
 
 
 def test_what_it_prints_can_be_pasted_and_a_signal_ends_it_all(tmp_path: Path) -> None:
@@ -64,6 +71,9 @@ def test_what_it_prints_can_be_pasted_and_a_signal_ends_it_all(tmp_path: Path) -
         assert "acme-http" in _paste(source[0], _part(said, "Azure SDK for Python"))
         assert '"value":[' in _paste(source[0], _part(said, "curl"))
         assert "intranet.shop.example" in _paste(source[0], _part(said, "its own command line"))
+        if shutil.which("az"):  # A large thing to install, so it is tried where it is.
+            settings = f"export AZURE_CONFIG_DIR={tmp_path}/az"
+            assert "intranet.shop.example" in _paste(f"{settings}\n{source[0]}", _part(said, "Azure CLI"))
     finally:
         demo.send_signal(signal.SIGTERM)
         status = demo.wait(timeout=60)
@@ -81,6 +91,20 @@ def test_without_a_checkout_it_says_what_is_missing() -> None:
     assert 2 == done.returncode
     assert "only in a checkout" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_readme_shows_what_is_printed(walked: str) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    shown = re.search(r"<!-- demo -->\n```text\n(.*?)```", readme, re.DOTALL)
+    assert shown is not None
+    printed = {_shape(line) for line in walked.splitlines()}
+
+    assert [] == [line for line in shown[1].splitlines() if _shape(line) not in printed]
+
+
+def _shape(line: str) -> str:
+    """A line without what differs from run to run: digits, and how wide that makes the columns."""
+    return " ".join(re.sub(r"[0-9A-Fa-f]{6,}|[0-9]+", "#", line).split())
 
 
 def _part(said: str, title: str) -> str:

@@ -34,13 +34,13 @@ curl -sf --cacert "$SSL_CERT_FILE" -H "Authorization: Bearer $token" "$KEYVAULT_
 
 _AZ: Final = """\
 az cloud register -n certbroker --endpoint-resource-manager "$AZURE_AUTHORITY_HOST" \\
-  --endpoint-active-directory "$AZURE_AUTHORITY_HOST/adfs" \\
+  --endpoint-active-directory "$AZURE_AUTHORITY_HOST" \\
   --endpoint-active-directory-resource-id "$AZURE_AUTHORITY_HOST" \\
   --suffix-keyvault-dns .vault.localhost --skip-endpoint-discovery
 az cloud set -n certbroker
 az login --service-principal -u "$AZURE_CLIENT_ID" -p "$AZURE_CLIENT_SECRET" --tenant adfs --skip-subscription-discovery
 az keyvault certificate show --id "$KEYVAULT_URL/certificates/self-signed"
-az cloud set -n AzureCloud        # when you are done
+az cloud set -n AzureCloud && az cloud unregister -n certbroker     # when you are done
 """
 
 _OURS: Final = """\

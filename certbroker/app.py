@@ -10,6 +10,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,9 @@ from certbroker.web.server import Certificate, Listener, bind
 from certbroker.web.site import Site
 
 _CERTIFICATE_CHECK_SECONDS: Final = 60
+
+# Requests that write wait for a commit that they share, so the more wait, the more share it. asyncio has six on two cores.
+_REQUEST_THREADS: Final = 64
 _log = structlog.get_logger("certbroker")
 
 
@@ -184,6 +188,7 @@ class Application:
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         """Serve until `stop` is set; `ready` is called once the broker is open and requests are answered."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_REQUEST_THREADS, "request"))
         with self._foundation.store.reading_on_this_loop():
             await self._run(stop, ready)
         self._foundation.close()

@@ -18,7 +18,7 @@ from certbroker.services.operations import Operations
 from certbroker.store.operations import Due
 
 _BATCH: Final = 256
-_LOCAL_THREADS: Final = (os.cpu_count() or 1) + 2
+_LOCAL_THREADS: Final = 16
 _LOCAL_QUEUE: Final = 64
 _REMOTE_THREADS: Final = 48
 _PER_ISSUER: Final = 12

@@ -53,7 +53,7 @@ def _one(ours: Target, poller: Poller, name: str) -> float:
     started = time.perf_counter()
     connecting = uvloop.run(create(ours, [name], 1))
     while "cer" not in poller.get(f"/certificates/{name}/?{VERSION}")[1]:
-        pass
+        time.sleep(0.001)
     return time.perf_counter() - started - connecting
 
 
@@ -64,7 +64,7 @@ def _many(ours: Target, poller: Poller, turn: int) -> float:
     connecting = uvloop.run(create(ours, names, 32))
     for name in names:
         while poller.get(f"/certificates/{name}/pending?{VERSION}")[1]["status"] == "inProgress":
-            pass
+            time.sleep(0.005)  # Asking without a pause would take the broker's time from what is measured.
     seconds = time.perf_counter() - started - connecting
     for name in names:
         assert poller.get(f"/certificates/{name}/?{VERSION}")[1]["cer"], name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -50,7 +51,8 @@ def hash_for(key: PublicKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
     return hashes.SHA256()
 
 
-def extensions(policy: CertificatePolicy) -> list[tuple[x509.ExtensionType, bool]]:
+@lru_cache(maxsize=256)
+def extensions(policy: CertificatePolicy) -> tuple[tuple[x509.ExtensionType, bool], ...]:
     """The extensions of RFC 5280 section 4.2.1 that the policy describes, each with whether it is critical."""
     found: list[tuple[x509.ExtensionType, bool]] = [(x509.BasicConstraints(ca=False, path_length=None), True)]
     if policy.key_usage:
@@ -61,7 +63,7 @@ def extensions(policy: CertificatePolicy) -> list[tuple[x509.ExtensionType, bool
     if names:
         # RFC 5280 section 4.2.1.6: without a subject the names are all there is, so nobody may skip them.
         found.append((x509.SubjectAlternativeName(names), not policy.subject))
-    return found
+    return tuple(found)
 
 
 def names_for(policy: CertificatePolicy) -> SubjectAlternativeNames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -137,6 +138,7 @@ class CertificatePolicy:
             raise Invalid("issuer.name is empty: use Self, Unknown, or the name of an issuer of this vault.")
 
 
+@lru_cache(maxsize=1024)
 def parse_subject(subject: str) -> x509.Name:
     """The distinguished name written as in RFC 4514, in the order it is written; Invalid when it is malformed."""
     if not subject:

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from certbroker.domain.records import Operation
-from certbroker.services.operations import Operations
-from certbroker.store.operations import Due
+from certbroker.services.operations import Operations, Settlement
 
 _BATCH: Final = 256
-_LOCAL_THREADS: Final = 16
-_LOCAL_QUEUE: Final = 64
+_LOCAL_THREADS: Final = (os.cpu_count() or 1) + 1
+_LOCAL_QUEUE: Final = 512
 _REMOTE_THREADS: Final = 48
 _PER_ISSUER: Final = 12
+
+# For so long a thread collects finished local steps, in seconds, before it stores them together.
+_COLLECT: Final = 0.02
+
+# How often leases of what is worked on are extended, in seconds; they last several times as long.
+_EXTEND: Final = 30.0
 
 Lane = tuple[int, str] | None
 
@@ -34,36 +40,71 @@ class IssueSweep:
         self._wake = wake
         self._local = ThreadPoolExecutor(_LOCAL_THREADS, thread_name_prefix="local")
         self._remote = ThreadPoolExecutor(_REMOTE_THREADS, thread_name_prefix="issuer")
+        self._ready: deque[Operation] = deque()
         self._busy: Counter[Lane] = Counter()
+        self._in_hand: dict[str, Operation] = {}
+        self._extended = time.monotonic()
         self._lock = threading.Lock()
 
     def sweep(self) -> int:
         """Claim what is due and has a free thread; return how much that was."""
+        self._keep_leases()
         chosen: dict[str, Lane] = {}
         for due in self._operations.due(_BATCH):
             lane = None if self._operations.is_local(due) else (due.vault_id, due.issuer)
             if self._take(lane):
                 chosen[due.id] = lane
-        claimed = self._operations.claim([Due(each, 0, "") for each in chosen])
+        claimed = self._operations.claim(list(chosen))
+        with self._lock:
+            self._in_hand |= {operation.id: operation for operation in claimed}
         for operation in claimed:
             lane = chosen.pop(operation.id)
-            pool = self._local if lane is None else self._remote
-            pool.submit(self._work, operation, lane)
+            if lane is None:
+                self._ready.append(operation)
+                self._local.submit(self._work_here)
+            else:
+                self._remote.submit(self._work_outside, operation, lane)
         for lane in chosen.values():
             self._give_back(lane)
         return len(claimed)
 
     def stop(self) -> None:
         """Wait for the work in hand; what has not begun keeps its lease and is resumed after the next start."""
+        self._ready.clear()
         self._local.shutdown(wait=True, cancel_futures=True)
         self._remote.shutdown(wait=True, cancel_futures=True)
 
-    def _work(self, operation: Operation, lane: Lane) -> None:
+    def _work_here(self) -> None:
+        """Take steps until the time to collect is over or there are no more, then store what came of them."""
+        settlements = []
+        started = time.monotonic()
+        while time.monotonic() - started < _COLLECT:
+            try:
+                operation = self._ready.popleft()
+            except IndexError:
+                break
+            settlements.append(self._operations.step(operation))
+        if settlements:
+            self._settle(settlements, None)
+
+    def _work_outside(self, operation: Operation, lane: Lane) -> None:
+        self._settle([self._operations.step(operation)], lane)
+
+    def _settle(self, settlements: list[Settlement], lane: Lane) -> None:
         try:
-            self._operations.work(operation)
+            self._operations.settle(settlements)
         finally:
-            self._give_back(lane)
+            for settlement in settlements:
+                self._give_back(lane, settlement.operation.id)
             self._wake.set()
+
+    def _keep_leases(self) -> None:
+        if time.monotonic() - self._extended < _EXTEND:
+            return
+        self._extended = time.monotonic()
+        with self._lock:
+            in_hand = list(self._in_hand.values())
+        self._operations.extend(in_hand)
 
     def _take(self, lane: Lane) -> bool:
         """Reserve a place in a lane, if it has one."""
@@ -75,8 +116,9 @@ class IssueSweep:
             self._busy[lane] += 1
             return True
 
-    def _give_back(self, lane: Lane) -> None:
+    def _give_back(self, lane: Lane, operation_id: str = "") -> None:
         with self._lock:
+            self._in_hand.pop(operation_id, None)
             self._busy[lane] -= 1
             if self._busy[lane] == 0:
                 del self._busy[lane]

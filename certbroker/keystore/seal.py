@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from certbroker.domain.errors import Sealed
 from certbroker.domain.records import Identity, SealedBytes
 from certbroker.ports.seal import SealKey, Unreadable, WrappedKey, WrappedKeys
+from certbroker.randomness import random_bytes
 
 _NONCE: Final = 12
 _DATA: Final = b"certbroker data key 1\0"
@@ -50,8 +51,8 @@ class EnvelopeSeal:
         if kek_id is None:
             kek_id = self._find_current(identity.vault_id)
         row = identity.encoded()
-        data_key = os.urandom(32)
-        nonces = os.urandom(2 * _NONCE)
+        data_key = random_bytes(32)
+        nonces = random_bytes(2 * _NONCE)
         wrap_nonce, nonce = nonces[:_NONCE], nonces[_NONCE:]
         dek = wrap_nonce + self._kek(kek_id).encrypt(wrap_nonce, data_key, _DATA + row)
         return SealedBytes(kek_id, dek, nonce + AESGCM(data_key).encrypt(nonce, plaintext, _VALUE + row))
@@ -72,7 +73,7 @@ class EnvelopeSeal:
         if kek_id is None:
             kek_id = self._find_current(identity.vault_id)
         row = _DATA + identity.encoded()
-        nonce = os.urandom(_NONCE)
+        nonce = random_bytes(_NONCE)
         try:
             data_key = self._kek(sealed.kek).decrypt(sealed.dek[:_NONCE], sealed.dek[_NONCE:], row)
         except _FOREIGN:

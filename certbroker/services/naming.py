@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-
 from certbroker.domain.errors import Conflict, DeletedButRecoverable, Forbidden, NotFound
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Head
+from certbroker.randomness import random_bytes
 from certbroker.store.transaction import SQLTransaction
 
 BACKING = (Kind.KEY, Kind.SECRET)
@@ -14,7 +13,7 @@ BACKING = (Kind.KEY, Kind.SECRET)
 
 def new_version() -> str:
     """A fresh version identifier: 32 lower-case hexadecimal digits."""
-    return secrets.token_hex(16)
+    return random_bytes(16).hex()
 
 
 def with_backing(kind: Kind) -> tuple[Kind, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -40,7 +40,18 @@ from certbroker.store.transaction import SQLTransaction
 # Longer than any single outside call may take, so that a living owner never loses its lease between two writes.
 LEASE: Final = timedelta(seconds=120)
 
+_UNEXPECTED: Final = Problem(
+    "InternalError", "An unexpected error happened; the log has the details. It is tried again."
+)
 _log = structlog.get_logger("certbroker.operations")
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of a step: the operation as it was claimed, and the write that ends the step."""
+
+    operation: Operation
+    write: Callable[[SQLTransaction], None]
 
 
 class Operations:
@@ -60,15 +71,15 @@ class Operations:
         """Operations that could be claimed now."""
         return self._store.glance().operations.due(self._clock.now(), count)
 
-    def claim(self, due: list[Due]) -> list[Operation]:
-        """Claim those of them that nobody else has claimed meanwhile."""
+    def claim(self, ids: list[str]) -> list[Operation]:
+        """Claim those of the operations that are still due and that nobody else has claimed meanwhile."""
         now = self._clock.now()
 
         def work(transaction: SQLTransaction) -> list[Operation]:
-            claimed = (transaction.operations.claim(each.id, self._owner, now, LEASE) for each in due)
+            claimed = (transaction.operations.claim(each, self._owner, now, LEASE) for each in ids)
             return [operation for operation in claimed if operation is not None]
 
-        return self._store.write(work) if due else []
+        return self._store.write(work) if ids else []
 
     def adopt(self, transaction: SQLTransaction, operation: Operation) -> Operation:
         """Claim a new operation in the transaction that adds it, to work on it at once."""
@@ -88,64 +99,83 @@ class Operations:
             return True
 
     def work(self, operation: Operation) -> None:
-        """Bring a claimed operation as far as it goes now. Raises nothing: what goes wrong becomes its state."""
-        log = _log.bind(operation=operation.id, certificate=operation.name)
-        try:
-            self._work(operation)
-        except LeaseLost:
-            log.warning("operation taken over by another worker")
-        except Exception:
-            log.exception("operation failed unexpectedly")
-            problem = Problem(
-                "InternalError", "An unexpected error happened; the log has the details. It is tried again."
-            )
-            # What was saved since the claim stays, the key above all: the issuer may have seen it already.
-            saved = self._store.glance().operations.get(operation.id)
-            if saved is not None and isinstance(saved.state, states.Prepared | states.AwaitingIssuer):
-                self._settle(replace(saved, fence=operation.fence), states.Unavailable(problem))
+        """Take a step and store what came of it."""
+        self.settle([self.step(operation)])
 
-    def _work(self, operation: Operation) -> None:
+    def step(self, operation: Operation) -> Settlement:
+        """Bring a claimed operation as far as it goes now; what came of it is still to be stored by `settle`.
+
+        Raises nothing: what goes wrong becomes the operation's state.
+        """
+        try:
+            return self._step(operation)
+        except LeaseLost:
+            _log.warning("operation taken over by another worker", operation=operation.id)
+            return Settlement(operation, _nothing)
+        except Exception:
+            _log.exception("operation failed unexpectedly", operation=operation.id, certificate=operation.name)
+            # A key that was saved meanwhile, and may be known outside, must not be lost.
+            saved = self._store.glance().operations.get(operation.id) or operation
+            return self._settlement(replace(saved, fence=operation.fence), states.Unavailable(_UNEXPECTED))
+
+    def settle(self, settlements: list[Settlement]) -> None:
+        """Store what came of steps, each for itself, and give the leases back."""
+        failpoint("operation.settle.before")
+        outcomes = self._store.write_all([settlement.write for settlement in settlements])
+        failpoint("operation.settle.after")
+        for settlement, outcome in zip(settlements, outcomes, strict=True):
+            if isinstance(outcome, LeaseLost):
+                _log.info("operation was deleted or taken over", operation=settlement.operation.id)
+            elif isinstance(outcome, BaseException):
+                # Its lease runs out, and somebody takes the step again.
+                _log.error("operation could not be stored", operation=settlement.operation.id, exc_info=outcome)
+
+    def extend(self, operations: list[Operation]) -> None:
+        """Keep the leases of operations that are still worked on."""
+        until = self._clock.now() + LEASE
+        works = [_extension(operation, until) for operation in operations]
+        self._store.write_all(works)
+
+    def _step(self, operation: Operation) -> Settlement:
         now = self._clock.now()
         if operation.cancellation_requested:
             self._abandon(operation)
-            self._settle(operation, states.CancelRequested())
-            return
+            return self._settlement(operation, states.CancelRequested())
         if now >= operation.deadline:
             self._abandon(operation)
-            self._settle(operation, states.DeadlinePassed())
-            return
+            return self._settlement(operation, states.DeadlinePassed())
         try:
             kind = self._issuers.kind(operation.vault_id, operation.policy.issuer)
             if isinstance(operation.state, states.Prepared):
-                operation, key = self._make_key(operation, merge=kind.manual, hold=not (kind.local or kind.manual))
+                operation, key = self._make_key(operation, merge=kind.manual, save=not (kind.local or kind.manual))
                 if kind.manual:
-                    return
+                    return Settlement(operation, _saving(operation))
             else:
                 key = self._key(operation)
             issuer = self._issuers.open(operation.vault_id, operation.policy.issuer)
             request = IssuanceRequest(operation.id, states.csr_of(operation.state) or b"", operation.policy, key)
             reply = issuer.advance(request, OperationJournal(self._store, self._clock, operation))
+            return self._taken(operation, key, reply)
         except IssuerUnavailable as unavailable:
-            self._settle(operation, states.Unavailable(unavailable.problem, unavailable.retry_at))
+            return self._settlement(operation, states.Unavailable(unavailable.problem, unavailable.retry_at))
         except (Invalid, NotFound) as refusal:
-            self._settle(operation, states.Refused(Problem("IssuerSettingsInvalid", refusal.message)))
-        else:
-            self._take(operation, key, reply)
+            return self._settlement(operation, states.Refused(Problem("IssuerSettingsInvalid", refusal.message)))
 
-    def _make_key(self, operation: Operation, *, merge: bool, hold: bool) -> tuple[Operation, PrivateKey]:
+    def _make_key(self, operation: Operation, *, merge: bool, save: bool) -> tuple[Operation, PrivateKey]:
         """Make or reuse the key and build the CSR.
 
-        The step is saved unless the issuer is local: then nobody outside has seen the key, and a crash just repeats it.
+        The step is saved at once if the key will be known outside. Where the issuer is local a crash just repeats it.
         """
         key = self._reusable_key(operation) or self._keystore.generate(operation.policy.key)
         csr = build_csr(operation.policy, key)
         now = self._clock.now()
         made = replace(operation, state=states.advance(operation.state, states.KeyMade(csr, merge), now))
-        if merge or hold:
-            failpoint("operation.key.before")
+        if merge or save:
             sealed = self._seal.close(operation.key_identity, self._keystore.encode(key))
             made = replace(made, sealed_key=sealed)
-            self._store.write(lambda transaction: transaction.operations.save(made, now + LEASE if hold else None))
+        if save:
+            failpoint("operation.key.before")
+            self._store.write(_saving(made, now + LEASE))
             failpoint("operation.key.after")
         return made, key
 
@@ -166,24 +196,24 @@ class Operations:
             raise AssertionError("an operation past its first step has a key")
         return self._keystore.load(self._seal.open(operation.key_identity, operation.sealed_key))
 
-    def _take(self, operation: Operation, key: PrivateKey, reply: Reply) -> None:
-        """Turn the issuer's reply into the next state."""
+    def _taken(self, operation: Operation, key: PrivateKey, reply: Reply) -> Settlement:
+        """What the issuer's reply means for the operation."""
         match reply:
             case StillWaiting(pause, detail):
-                self._settle(operation, states.Waiting(self._clock.now() + pause, detail))
+                return self._settlement(operation, states.Waiting(self._clock.now() + pause, detail))
             case RequestRefused(problem):
-                self._settle(operation, states.Refused(problem))
+                return self._settlement(operation, states.Refused(problem))
             case CertificateIssued(chain):
                 try:
-                    self._complete(operation, key, chain)
+                    return self._completion(operation, key, chain)
                 except Invalid as refusal:
                     problem = Problem(
                         "IssuedCertificateInvalid", f"The issuer's answer is not usable. {refusal.message}"
                     )
-                    self._settle(operation, states.Refused(problem))
+                    return self._settlement(operation, states.Refused(problem))
 
-    def _complete(self, operation: Operation, key: PrivateKey, chain: tuple[bytes, ...]) -> None:
-        """Check what was issued and store it, with the operation's end, in one transaction."""
+    def _completion(self, operation: Operation, key: PrivateKey, chain: tuple[bytes, ...]) -> Settlement:
+        """Check what was issued; it is stored in one transaction with the operation's end. Raises Invalid."""
         now = self._clock.now()
         parsed = chains.parse(chain)
         ordered = chains.in_order(parsed, key.public_key())
@@ -192,17 +222,15 @@ class Operations:
         if missing:
             raise Invalid(f"The certificate lacks names that were asked for: {', '.join(missing[:5])}.")
         completion = Completion.of(operation, ordered, parsed)
-        state = states.advance(operation.state, states.Issued(), now)
+        done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
         caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
 
-        def work(transaction: SQLTransaction) -> None:
-            transaction.operations.save(replace(operation, state=state, sealed_key=None))
+        def write(transaction: SQLTransaction) -> None:
+            transaction.operations.save(done)
             completion.store(transaction, self._seal, self._keystore, key, now)
             transaction.audit(record(caller, now, f"/certificates/{operation.name}/{operation.version}"))
 
-        failpoint("operation.complete.before")
-        self._store.write(work)
-        failpoint("operation.complete.after")
+        return Settlement(operation, write)
 
     def _abandon(self, operation: Operation) -> None:
         """Let the issuer clean up after a request that ends here; that it cannot is no reason to go on."""
@@ -216,24 +244,33 @@ class Operations:
         except (BrokerError, IssuerUnavailable) as error:
             _log.warning("issuer could not clean up", operation=operation.id, reason=str(error))
 
-    def _settle(self, operation: Operation, event: states.Event) -> None:
-        """Save the state after the event, and record an end."""
+    def _settlement(self, operation: Operation, event: states.Event) -> Settlement:
+        """The state after the event; an end goes on record."""
         now = self._clock.now()
         state = states.advance(operation.state, event, now)
         finished = states.is_finished(state)
         after = replace(operation, state=state, sealed_key=None if finished else operation.sealed_key)
 
-        def work(transaction: SQLTransaction) -> None:
+        def write(transaction: SQLTransaction) -> None:
             transaction.operations.save(after)
             if finished:
                 caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
                 outcome = state.problem.code if isinstance(state, states.Failed) else type(state).__name__
                 transaction.audit(record(caller, now, f"/certificates/{operation.name}/pending", outcome, 0))
 
-        try:
-            self._store.write(work)
-        except LeaseLost:
-            _log.info("operation was deleted or taken over", operation=operation.id)
+        return Settlement(operation, write)
+
+
+def _saving(operation: Operation, hold_until: datetime | None = None) -> Callable[[SQLTransaction], None]:
+    return lambda transaction: transaction.operations.save(operation, hold_until)
+
+
+def _extension(operation: Operation, until: datetime) -> Callable[[SQLTransaction], None]:
+    return lambda transaction: transaction.operations.extend(operation, until)
+
+
+def _nothing(transaction: SQLTransaction) -> None:
+    """Write nothing: somebody else does."""
 
 
 class OperationJournal:

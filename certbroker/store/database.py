@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -61,6 +61,10 @@ class SQLiteStore:
         be quick, and it must not write or wait for another write.
         """
         return self._writer.write(work)
+
+    def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
+        """The same for several functions that share their commits; what one raises is in its place and undoes only it."""
+        return self._writer.write_all(works)
 
     def audit(self, record: AuditRecord) -> None:
         """Put something that changed nothing on record, durably, on any thread."""

@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
@@ -69,6 +69,13 @@ class Writer:
         future: Future[T] = Future()
         self._jobs.put(_Job(work, future))
         return future.result()
+
+    def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
+        """Have all of them run, each in its own savepoint, and return what each brought or raised."""
+        futures: list[Future[T]] = [Future() for _ in works]
+        for work, future in zip(works, futures, strict=True):
+            self._jobs.put(_Job(work, future))
+        return [future.exception() or future.result() for future in futures]
 
     def write_soon(self, work: Work[T]) -> asyncio.Future[T]:
         """The same for a coroutine."""

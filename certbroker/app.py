@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import secrets
 import socket
-import threading
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from certbroker.services.backup import Backups
 from certbroker.services.broker import Broker
 from certbroker.services.certificates import Certificates
 from certbroker.services.deletion import Deletions
+from certbroker.services.inbox import Inbox
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.listings import Listings
@@ -53,7 +53,7 @@ from certbroker.web.site import Site
 _CERTIFICATE_CHECK_SECONDS: Final = 60
 
 # Requests that write wait for a commit that they share, so the more wait, the more share it. asyncio has six on two cores.
-_REQUEST_THREADS: Final = 64
+_REQUEST_THREADS: Final = 32
 _log = structlog.get_logger("certbroker")
 
 
@@ -87,7 +87,7 @@ class Core:
     broker: Broker
     seal: EnvelopeSeal
     tenant: str
-    wake: threading.Event
+    inbox: Inbox
     foundation: Foundation
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ def unseal(foundation: Foundation) -> Core:
     configuration, store, clock = foundation.configuration, foundation.store, foundation.clock
     seal = open_seal(configuration.seal, configuration.data.directory, store)
     keystore = SoftwareKeyStore()
-    wake = threading.Event()
+    inbox = Inbox()
     vaults = Vaults(store, seal, clock)
     vaults.ensure_system()
     rotation = SealRotation(store, seal, clock)
@@ -135,7 +135,7 @@ def unseal(foundation: Foundation) -> Core:
         vaults=vaults,
         secrets=Secrets(store, seal, keystore, clock),
         keys=Keys(store),
-        certificates=Certificates(store, seal, keystore, clock, operations, wake.set),
+        certificates=Certificates(store, seal, keystore, clock, operations, inbox),
         operations=operations,
         issuers=issuers,
         board=Board(store),
@@ -146,7 +146,7 @@ def unseal(foundation: Foundation) -> Core:
         tokens=Tokens(store, seal, clock, foundation.tenant),
         rotation=rotation,
     )
-    return Core(configuration, broker, seal, foundation.tenant, wake, foundation)
+    return Core(configuration, broker, seal, foundation.tenant, inbox, foundation)
 
 
 class Application:
@@ -202,7 +202,7 @@ class Application:
             if self._challenges is not None:
                 challenges = Listener(self._challenges, ChallengeApp(core.broker.board.answer))
                 await challenges.start()
-            engine = Engine(core.broker, core.wake, (core.broker.rotation.resume,))
+            engine = Engine(core.broker, core.inbox, (core.broker.rotation.resume,))
             engine.start()
             ready(self)
             await stop.wait()

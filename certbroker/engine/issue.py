@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from certbroker.domain.records import Operation
+from certbroker.services.inbox import Inbox
 from certbroker.services.operations import Operations, Settlement
 
 _BATCH: Final = 256
-_LOCAL_THREADS: Final = (os.cpu_count() or 1) + 1
+_LOCAL_THREADS: Final = 2
 _LOCAL_QUEUE: Final = 512
 _REMOTE_THREADS: Final = 48
 _PER_ISSUER: Final = 12
@@ -35,9 +36,9 @@ Lane = tuple[int, str] | None
 class IssueSweep:
     """Claims due operations and hands them to threads."""
 
-    def __init__(self, operations: Operations, wake: threading.Event) -> None:
+    def __init__(self, operations: Operations, inbox: Inbox) -> None:
         self._operations = operations
-        self._wake = wake
+        self._inbox = inbox
         self._local = ThreadPoolExecutor(_LOCAL_THREADS, thread_name_prefix="local")
         self._remote = ThreadPoolExecutor(_REMOTE_THREADS, thread_name_prefix="issuer")
         self._ready: deque[Operation] = deque()
@@ -55,6 +56,11 @@ class IssueSweep:
             if self._take(lane):
                 chosen[due.id] = lane
         claimed = self._operations.claim(list(chosen))
+        for operation in self._inbox.take():
+            with self._lock:
+                self._busy[None] += 1
+            chosen[operation.id] = None
+            claimed.append(operation)
         with self._lock:
             self._in_hand |= {operation.id: operation for operation in claimed}
         for operation in claimed:
@@ -96,7 +102,7 @@ class IssueSweep:
         finally:
             for settlement in settlements:
                 self._give_back(lane, settlement.operation.id)
-            self._wake.set()
+            self._inbox.wake()
 
     def _keep_leases(self) -> None:
         if time.monotonic() - self._extended < _EXTEND:

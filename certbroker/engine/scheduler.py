@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -12,20 +13,24 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from certbroker.engine.issue import IssueSweep
 from certbroker.services.broker import Broker
+from certbroker.services.inbox import Inbox
 
 _TICK_SECONDS: Final = 1.0
 _HOUSEKEEPING_SECONDS: Final = 60.0
+
+# Between being woken and sweeping, so that certificates that are asked for together are made and stored together.
+_GATHER_SECONDS: Final = 0.01
 _log = structlog.get_logger("certbroker.engine")
 
 
 class Engine:
-    """Sweeps as long as it runs. `wake` may be set by anybody, from any thread."""
+    """Sweeps as long as it runs. The `inbox` wakes it."""
 
-    def __init__(self, broker: Broker, wake: threading.Event, chores: tuple[Callable[[], None], ...] = ()) -> None:
+    def __init__(self, broker: Broker, inbox: Inbox, chores: tuple[Callable[[], None], ...] = ()) -> None:
         self._broker = broker
-        self._wake = wake
+        self._inbox = inbox
         self._chores = chores
-        self._issue = IssueSweep(broker.operations, wake)
+        self._issue = IssueSweep(broker.operations, inbox)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         # A job that is late is late because the machine was suspended or busy: running it once is right, dropping it
@@ -34,7 +39,7 @@ class Engine:
         self._ticker = BackgroundScheduler(timezone=UTC, job_defaults=defaults)
 
     def start(self) -> None:
-        self._ticker.add_job(self._wake.set, "interval", seconds=_TICK_SECONDS, id="tick")
+        self._ticker.add_job(self._inbox.wake, "interval", seconds=_TICK_SECONDS, id="tick")
         self._ticker.add_job(
             self._housekeeping,
             "interval",
@@ -49,21 +54,20 @@ class Engine:
         """Finish the steps in hand and end."""
         self._ticker.shutdown(wait=True)
         self._stopping.set()
-        self._wake.set()
+        self._inbox.wake()
         self._thread.join()
         self._issue.stop()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._wake.clear()
             try:
                 claimed = self._issue.sweep()
                 pause = 0.0 if claimed else self._pause()
             except Exception:
                 _log.exception("sweep failed")
                 pause = _TICK_SECONDS
-            if pause > 0:
-                self._wake.wait(pause)
+            self._inbox.wait(pause)
+            time.sleep(_GATHER_SECONDS)
 
     def _pause(self) -> float:
         """Seconds until there is work that no tick or wake-up will announce."""

@@ -38,7 +38,7 @@ class CertificateView:
 
 
 class Certificates:
-    """What callers do with certificates. `wake` tells the engine that there is work."""
+    """What callers do with certificates. The `inbox` is the engine's."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class Certificates:
         keystore: KeyStore,
         clock: Clock,
         operations: Operations,
-        wake: Callable[[], None],
+        inbox: Inbox,
     ) -> None:
         self._store = store
         self._seal = seal
         self._keystore = keystore
         self._clock = clock
         self._operations = operations
-        self._wake = wake
+        self._inbox = inbox
 
     def create(
         self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, *, preserve_order: bool = False
@@ -87,13 +87,16 @@ class Certificates:
             )
             transaction.operations.add(operation)
             transaction.audit(record(caller, now, f"/certificates/{name}/pending", status=202))
-            return self._operations.adopt(transaction, operation) if _is_manual(policy) else operation
+            return self._operations.adopt(transaction, operation) if self._operations.is_local(operation) else operation
 
         operation = self._store.write(work)
         if _is_manual(operation.policy):
             self._operations.work(operation)
             return self._store.glance().operations.get(operation.id) or operation
-        self._wake()
+        if operation.fence:
+            self._inbox.put(operation)
+        else:
+            self._inbox.wake()
         return operation
 
     def import_(
@@ -229,7 +232,7 @@ class Certificates:
             return replace(operation, cancellation_requested=True)
 
         operation = self._store.write(work)
-        self._wake()
+        self._inbox.wake()
         return operation
 
     def forget_operation(self, caller: Caller, vault: Vault, name: str) -> Operation:

@@ -91,10 +91,11 @@ class Operations:
         """When there is work again, as far as is known now."""
         return self._store.glance().operations.next_due(self._clock.now())
 
-    def is_local(self, due: Due) -> bool:
+    def is_local(self, operation: Due | Operation) -> bool:
         """Whether the operation needs this machine only."""
         try:
-            return self._issuers.kind(due.vault_id, due.issuer).local
+            issuer = operation.issuer if isinstance(operation, Due) else operation.policy.issuer
+            return self._issuers.kind(operation.vault_id, issuer).local
         except BrokerError:
             return True
 

@@ -27,7 +27,7 @@ _GROUP: Final = 128
 
 # The event loop and the writer hand the interpreter to each other thousands of times a second. With the usual 5 ms before
 # a busy thread is made to let go, either waits longer for the interpreter than for the disk.
-_SWITCH_INTERVAL: Final = 0.001
+_SWITCH_INTERVAL: Final = 0.005
 
 
 class _Job:

@@ -7,7 +7,6 @@ each issuer, so that one that hangs never takes all threads. What finds no threa
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter, deque

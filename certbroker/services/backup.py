@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Final
 
 import msgspec
@@ -72,7 +73,7 @@ class Backups:
         """Store what a backup holds and return its current version. Raises Invalid, Conflict, Sealed."""
         contents = self._contents(kind, blob)
         now = self._clock.now()
-        fresh = [(each.version, self._close(vault, each)) for each in contents.saved]
+        fresh = [replace(each.version, sealed=self._close(vault, each)) for each in contents.saved]
 
         def work(transaction: SQLTransaction) -> Version:
             for each in with_backing(kind):
@@ -82,8 +83,7 @@ class Backups:
                 if head is not None:
                     raise Conflict(f"The {each} {contents.name} cannot be restored: one of that name is there already.")
             usable(transaction, vault.id, kind, contents.name)
-            for version, sealed in fresh:
-                transaction.objects.add(vault.id, version, sealed)
+            transaction.objects.add(vault.id, *fresh)
             for each in with_backing(kind):
                 transaction.objects.set_current(vault.id, each, contents.name, contents.current)
             if contents.policy is not None:

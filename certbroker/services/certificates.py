@@ -17,8 +17,9 @@ from certbroker.domain.records import Operation, Version
 from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
-from certbroker.services.completion import Completion
+from certbroker.services.completion import Completion, store
 from certbroker.services.foreign import Imported
+from certbroker.services.inbox import Inbox
 from certbroker.services.naming import live, new_version, not_found, usable_for_certificate
 from certbroker.services.operations import Operations
 from certbroker.store.database import SQLiteStore
@@ -68,10 +69,12 @@ class Certificates:
 
         def work(transaction: SQLTransaction) -> Operation:
             head = usable_for_certificate(transaction, vault.id, name)
-            _refuse_second(transaction, vault, name)
+            if _refuse_second(transaction, vault, name):
+                transaction.operations.retire(vault.id, name)
             policy = _revised(transaction, vault, name, revise, now)
             transaction.objects.put_policy(vault.id, name, policy)
-            transaction.objects.reserve(vault.id, Kind.CERTIFICATE, name)
+            if head is None:
+                transaction.objects.reserve(vault.id, Kind.CERTIFICATE, name)
             operation = Operation(
                 id=new_version(),
                 vault_id=vault.id,
@@ -85,9 +88,8 @@ class Certificates:
                 enabled=changes.enabled is not False,
                 preserve_order=preserve_order,
             )
-            transaction.operations.add(operation)
             transaction.audit(record(caller, now, f"/certificates/{name}/pending", status=202))
-            return self._operations.adopt(transaction, operation) if self._operations.is_local(operation) else operation
+            return self._operations.add(transaction, operation)
 
         operation = self._store.write(work)
         if _is_manual(operation.policy):
@@ -140,7 +142,8 @@ class Certificates:
                 changes.enabled is not False,
                 changes.tags or {},
             )
-            certificate = completion.store(transaction, self._seal, self._keystore, key, now)
+            versions = completion.versions(self._seal, self._keystore, key, now)
+            certificate = store(transaction, vault.id, versions)
             transaction.audit(record(caller, now, f"/certificates/{name}/{version}"))
             return CertificateView(certificate, policy, transaction.operations.pending(vault.id, name))
 
@@ -278,8 +281,8 @@ class Certificates:
                     tags=operation.tags if changes.tags is None else changes.tags,
                     enabled=operation.enabled if changes.enabled is None else changes.enabled,
                 )
-            completion = Completion.of(operation, ordered, parsed)
-            certificate = completion.store(transaction, self._seal, self._keystore, key, now)
+            versions = Completion.of(operation, ordered, parsed).versions(self._seal, self._keystore, key, now)
+            certificate = store(transaction, vault.id, versions)
             done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
             transaction.operations.save(done)
             transaction.audit(record(caller, now, f"/certificates/{name}/{operation.version}", status=201))
@@ -305,14 +308,15 @@ def _pending(transaction: SQLTransaction, vault: Vault, name: str, request_id: s
     return operation
 
 
-def _refuse_second(transaction: SQLTransaction, vault: Vault, name: str) -> None:
-    """A name has one unfinished operation at most."""
+def _refuse_second(transaction: SQLTransaction, vault: Vault, name: str) -> bool:
+    """A name has one unfinished operation at most. Returns whether it has a finished one."""
     operation = transaction.operations.pending(vault.id, name)
     if operation is not None and not states.is_finished(operation.state):
         raise OperationInProgress(
             f"A new certificate for {name} cannot be made while its pending operation is in progress: wait for it, cancel "
             "it, or delete it."
         )
+    return operation is not None
 
 
 def _revised(transaction: SQLTransaction, vault: Vault, name: str, revise: Revise, now: datetime) -> CertificatePolicy:

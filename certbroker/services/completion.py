@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography import x509
@@ -39,20 +39,22 @@ class Completion:
             operation.vault_id, operation.name, operation.version, policy, facts, operation.enabled, operation.tags
         )
 
-    def store(
-        self, transaction: SQLTransaction, seal: Seal, keystore: KeyStore, key: PrivateKey, now: datetime
-    ) -> Version:
-        """Store the three objects in this transaction and return the certificate.
+    def versions(
+        self, seal: Seal, keystore: KeyStore, key: PrivateKey, now: datetime
+    ) -> tuple[Version, Version, Version]:
+        """The certificate, its key and its secret.
 
         The secret holds no value of its own: it is made from the other two when it is read, so that the private key is at
         rest once.
         """
         seconds = int(now.timestamp())
         attributes = Attributes(seconds, seconds, self.enabled, self.facts.not_before, self.facts.not_after)
-        head = transaction.objects.head(self.vault_id, Kind.CERTIFICATE, self.name)
-        previous = head.current if head and head.current else None
-        spec = self.policy.key
+        spec, content_type = self.policy.key, self.policy.content_type
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        operations = operations_for(self.policy.key_usage)
+        certificate = Version(
+            Kind.CERTIFICATE, self.name, self.version, attributes, self.tags, content_type, certificate=self.facts
+        )
         backing = Version(
             Kind.KEY,
             self.name,
@@ -60,31 +62,17 @@ class Completion:
             attributes,
             self.tags,
             managed=True,
-            key=KeyFacts(
-                spec.kty, spec.size, spec.curve, operations_for(self.policy.key_usage), self.policy.exportable, public
-            ),
+            key=KeyFacts(spec.kty, spec.size, spec.curve, operations, self.policy.exportable, public),
         )
-        sealed = seal.close(backing.identity(self.vault_id), keystore.encode(key))
-        secret = Version(
-            Kind.SECRET,
-            self.name,
-            self.version,
-            attributes,
-            self.tags,
-            self.policy.content_type,
-            managed=True,
-            previous=previous,
-        )
-        certificate = Version(
-            Kind.CERTIFICATE,
-            self.name,
-            self.version,
-            attributes,
-            self.tags,
-            self.policy.content_type,
-            certificate=self.facts,
-        )
-        transaction.objects.add(self.vault_id, backing, sealed)
-        transaction.objects.add(self.vault_id, secret)
-        transaction.objects.add(self.vault_id, certificate)
-        return certificate
+        backing = replace(backing, sealed=seal.close(backing.identity(self.vault_id), keystore.encode(key)))
+        secret = Version(Kind.SECRET, self.name, self.version, attributes, self.tags, content_type, managed=True)
+        return certificate, backing, secret
+
+
+def store(transaction: SQLTransaction, vault_id: int, versions: tuple[Version, Version, Version]) -> Version:
+    """Store a certificate with its key and secret, and return it."""
+    certificate, backing, secret = versions
+    head = transaction.objects.head(vault_id, Kind.CERTIFICATE, certificate.name)
+    previous = head.current if head and head.current else None
+    transaction.objects.add(vault_id, certificate, backing, replace(secret, previous=previous))
+    return certificate

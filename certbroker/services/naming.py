@@ -60,9 +60,12 @@ def usable_for_certificate(transaction: SQLTransaction, vault: int, name: str) -
 
     Raises Conflict when a key or secret that is not the certificate's own has the name.
     """
-    head = usable(transaction, vault, Kind.CERTIFICATE, name)
+    heads = transaction.objects.heads(vault, name)
+    head = heads.get(Kind.CERTIFICATE)
+    if head is not None and head.deletion is not None:
+        raise deleted_but_recoverable(Kind.CERTIFICATE, name)
     for kind in BACKING:
-        other = transaction.objects.head(vault, kind, name)
+        other = heads.get(kind)
         if other is not None and not other.managed:
             raise Conflict(
                 f"There is a {kind} named {name} already, and the certificate would need that name for its own."

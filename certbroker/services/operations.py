@@ -31,7 +31,7 @@ from certbroker.ports.issuer import (
 )
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
-from certbroker.services.completion import Completion
+from certbroker.services.completion import Completion, store
 from certbroker.services.issuers import Issuers
 from certbroker.store.database import SQLiteStore
 from certbroker.store.operations import Due
@@ -81,21 +81,26 @@ class Operations:
 
         return self._store.write(work) if ids else []
 
-    def adopt(self, transaction: SQLTransaction, operation: Operation) -> Operation:
-        """Claim a new operation in the transaction that adds it, to work on it at once."""
-        claimed = transaction.operations.claim(operation.id, self._owner, operation.created, LEASE)
-        assert claimed is not None
+    def add(self, transaction: SQLTransaction, operation: Operation) -> Operation:
+        """Add a new operation. One that needs this machine only is claimed by that, to be worked on at once."""
+        if not self._is_local(operation.vault_id, operation.policy.issuer):
+            transaction.operations.add(operation)
+            return operation
+        claimed = replace(operation, fence=1)
+        transaction.operations.add(claimed, self._owner, operation.created + LEASE)
         return claimed
 
     def next_due(self) -> datetime | None:
         """When there is work again, as far as is known now."""
         return self._store.glance().operations.next_due(self._clock.now())
 
-    def is_local(self, operation: Due | Operation) -> bool:
+    def is_local(self, due: Due) -> bool:
         """Whether the operation needs this machine only."""
+        return self._is_local(due.vault_id, due.issuer)
+
+    def _is_local(self, vault_id: int, issuer: str) -> bool:
         try:
-            issuer = operation.issuer if isinstance(operation, Due) else operation.policy.issuer
-            return self._issuers.kind(operation.vault_id, issuer).local
+            return self._issuers.kind(vault_id, issuer).local
         except BrokerError:
             return True
 
@@ -222,13 +227,13 @@ class Operations:
         missing = chains.missing_names(ordered[0], operation.policy.sans)
         if missing:
             raise Invalid(f"The certificate lacks names that were asked for: {', '.join(missing[:5])}.")
-        completion = Completion.of(operation, ordered, parsed)
+        versions = Completion.of(operation, ordered, parsed).versions(self._seal, self._keystore, key, now)
         done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
         caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
 
         def write(transaction: SQLTransaction) -> None:
             transaction.operations.save(done)
-            completion.store(transaction, self._seal, self._keystore, key, now)
+            store(transaction, operation.vault_id, versions)
             transaction.audit(record(caller, now, f"/certificates/{operation.name}/{operation.version}"))
 
         return Settlement(operation, write)

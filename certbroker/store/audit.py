@@ -26,5 +26,6 @@ class AuditChain:
             digest = link(digest, encoded)
             sequence += 1
             rows.append({"writer": self._writer, "seq": sequence, "record": encoded, "hash": digest})
-        _INSERT.run_many(cursor, rows)
+        if rows:
+            _INSERT.run_many(cursor, rows)
         self.position = (sequence, digest)

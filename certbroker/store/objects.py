@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, update
+from sqlalchemy import and_, bindparam, delete, literal, or_, update
 from sqlmodel import col
 
 from certbroker.domain.objects import Attributes, Changes, Deletion, Kind, Listed
@@ -39,6 +39,13 @@ _LIVE = col(_o.deleted_at).is_(None)
 _IN_VAULT = and_(col(_o.vault_id) == bindparam("vault"), col(_o.kind) == bindparam("kind"))
 
 _HEAD = Statement(choose(_o.display, _o.current, _o.managed, _o.deleted_at, _o.purge_at).where(_THIS_OBJECT))
+_HEADS = Statement(
+    choose(_o.kind, _o.display, _o.current, _o.managed, _o.deleted_at, _o.purge_at).where(
+        col(_o.vault_id) == bindparam("vault"),
+        or_(*(col(_o.kind) == literal(str(kind)) for kind in Kind)),
+        col(_o.name) == bindparam("name"),
+    )
+)
 _PUT_HEAD = insertion(ObjectRow, replace=("current",))
 _GET_CURRENT = Statement(choose(*_VERSION_COLUMNS).join_from(_o, _v, _CURRENT).where(_THIS_OBJECT, _LIVE))
 _GET_VERSION = Statement(
@@ -133,6 +140,11 @@ class Objects:
         row = _HEAD.one(self._cursor, vault=vault, kind=kind, name=name.lower())
         return None if row is None else Head(row[0], row[1], bool(row[2]), _deletion(row[3], row[4]))
 
+    def heads(self, vault: int, name: str) -> dict[Kind, Head]:
+        """The objects of all kinds of that name, deleted or not."""
+        rows = _HEADS.all(self._cursor, vault=vault, name=name.lower())
+        return {Kind(row[0]): Head(row[1], row[2], bool(row[3]), _deletion(row[4], row[5])) for row in rows}
+
     def get(self, vault: int, kind: Kind, name: str, version: str = "") -> Version | None:
         """One version of an object that is not deleted; the current one when none is named."""
         if version:
@@ -152,40 +164,13 @@ class Objects:
             _version(kind, row) for row in _ALL_VERSIONS.all(self._cursor, vault=vault, kind=kind, name=name.lower())
         ]
 
-    def add(self, vault: int, version: Version, sealed: SealedBytes | None = None) -> None:
-        """Store a new version and make it the current one; the object comes into being with its first version."""
-        _PUT_HEAD.run(
+    def add(self, vault: int, *versions: Version) -> None:
+        """Store new versions and make them the current ones; an object comes into being with its first version."""
+        _PUT_HEAD.run_many(
             self._cursor,
-            vault_id=vault,
-            kind=version.kind,
-            name=version.name.lower(),
-            display=version.name,
-            current=version.version,
-            managed=int(version.managed),
-            deleted_at=None,
-            purge_at=None,
+            [_head_row(vault, version.kind, version.name, version.version, version.managed) for version in versions],
         )
-        sealed = sealed or version.sealed
-        facts = version.key or version.certificate
-        _INSERT.run(
-            self._cursor,
-            vault_id=vault,
-            kind=version.kind,
-            name=version.name.lower(),
-            version=version.version,
-            enabled=int(version.attributes.enabled),
-            nbf=version.attributes.not_before,
-            exp=version.attributes.expires,
-            created=version.attributes.created,
-            updated=version.attributes.updated,
-            content_type=version.content_type,
-            tags=_encode(version.tags).decode() if version.tags else "{}",
-            facts=_encode(facts).decode() if facts else None,
-            previous=version.previous,
-            kek=sealed and sealed.kek,
-            dek=sealed and sealed.dek,
-            payload=sealed and sealed.payload,
-        )
+        _INSERT.run_many(self._cursor, [_version_row(vault, version) for version in versions])
 
     def change(self, vault: int, kind: Kind, version: Version, changes: Changes, now: int) -> Version:
         """Apply the changes to one version and return it as it is now."""
@@ -222,12 +207,8 @@ class Objects:
         ]
 
     def reserve(self, vault: int, kind: Kind, name: str) -> None:
-        """Make an object that has no version yet; nothing happens when there is one of that name."""
-        if self.head(vault, kind, name) is None:
-            _PUT_HEAD.run(
-                self._cursor, vault_id=vault, kind=kind, name=name.lower(), display=name, current="", managed=0,
-                deleted_at=None, purge_at=None,
-            )  # fmt: skip
+        """Make an object that has no version yet."""
+        _PUT_HEAD.run_many(self._cursor, [_head_row(vault, kind, name, "", managed=False)])
 
     def list_deleted(self, vault: int, kind: Kind, after: str, count: int) -> list[Listed]:
         """Deleted objects, without those that belong to a certificate."""
@@ -272,6 +253,42 @@ class Objects:
 
     def remove_policy(self, vault: int, name: str) -> None:
         _REMOVE_POLICY.run(self._cursor, vault=vault, name=name.lower())
+
+
+def _head_row(vault: int, kind: Kind, name: str, current: str, managed: bool) -> dict[str, object]:
+    return {
+        "vault_id": vault,
+        "kind": kind,
+        "name": name.lower(),
+        "display": name,
+        "current": current,
+        "managed": int(managed),
+        "deleted_at": None,
+        "purge_at": None,
+    }
+
+
+def _version_row(vault: int, version: Version) -> dict[str, object]:
+    sealed = version.sealed
+    facts = version.key or version.certificate
+    return {
+        "vault_id": vault,
+        "kind": version.kind,
+        "name": version.name.lower(),
+        "version": version.version,
+        "enabled": int(version.attributes.enabled),
+        "nbf": version.attributes.not_before,
+        "exp": version.attributes.expires,
+        "created": version.attributes.created,
+        "updated": version.attributes.updated,
+        "content_type": version.content_type,
+        "tags": _encode(version.tags).decode() if version.tags else "{}",
+        "facts": _encode(facts).decode() if facts else None,
+        "previous": version.previous,
+        "kek": sealed and sealed.kek,
+        "dek": sealed and sealed.dek,
+        "payload": sealed and sealed.payload,
+    }
 
 
 def _deletion(deleted: int | None, purge: int | None) -> Deletion | None:

@@ -46,7 +46,6 @@ _STATE = Statement(
         state=bindparam("new_state"),
         act_at=bindparam("new_act_at"),
         lease_until=bindparam("new_lease"),
-        cancellation_requested=bindparam("new_cancel"),
         # A rotation may have rewrapped the key since the operation was read: the same payload keeps its newer wrapping.
         kek=_unless_same_payload(_p.kek, "new_kek"),
         dek=_unless_same_payload(_p.dek, "new_dek"),
@@ -160,9 +159,8 @@ class Operations:
             _operation(row) for row in _LIST.all(self._cursor, vault=vault, unfinished=int(unfinished), count=count)
         ]
 
-    def add(self, operation: Operation) -> None:
-        """Store a new operation as the one that `/pending` shows, in place of an earlier one."""
-        _RETIRE.run(self._cursor, vault=operation.vault_id, name=operation.name.lower())
+    def add(self, operation: Operation, owner: str | None = None, lease_until: datetime | None = None) -> None:
+        """Store a new operation as the one that `/pending` shows. With an owner it is claimed already, at fence 1."""
         sealed = operation.sealed_key
         _INSERT.run(
             self._cursor,
@@ -180,13 +178,17 @@ class Operations:
             created=micros(operation.created),
             deadline=micros(operation.deadline),
             act_at=_act_at(operation.state),
-            lease_owner=None,
-            lease_until=0,
-            fence=0,
+            lease_owner=owner,
+            lease_until=0 if lease_until is None else micros(lease_until),
+            fence=operation.fence,
             kek=sealed and sealed.kek,
             dek=sealed and sealed.dek,
             payload=sealed and sealed.payload,
         )
+
+    def retire(self, vault: int, name: str) -> None:
+        """Make room for a new operation of the name: `/pending` no longer shows the last one."""
+        _RETIRE.run(self._cursor, vault=vault, name=name.lower())
 
     def save(self, operation: Operation, hold_until: datetime | None = None) -> None:
         """Write the state and the key; give the lease back, or hold it until then.
@@ -202,7 +204,6 @@ class Operations:
                 new_state=_encode_state(operation.state),
                 new_act_at=_act_at(operation.state),
                 new_lease=0 if hold_until is None else micros(hold_until),
-                new_cancel=int(operation.cancellation_requested),
                 new_kek=sealed and sealed.kek,
                 new_dek=sealed and sealed.dek,
                 new_payload=sealed and sealed.payload,

@@ -1,8 +1,9 @@
 """Writing: one thread that commits in groups.
 
-Writes are functions that are handed to one thread. It runs those that have come meanwhile in one transaction, each in a
-savepoint of its own, commits once, and only then answers: the cost of making a commit durable (synchronous=FULL) is
-shared, and nobody is told of a write that a power cut could undo.
+Writes are functions that are handed to one thread. It runs those that have come meanwhile in one transaction, commits
+once, and only then answers: the cost of making a commit durable (synchronous=FULL) is shared, and nobody is told of a
+write that a power cut could undo. A function that fails undoes only itself. It may be run twice, so it does nothing
+but read and write the database.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import queue
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from certbroker.failpoints import failpoint
@@ -30,17 +32,33 @@ _GROUP: Final = 128
 _SWITCH_INTERVAL: Final = 0.005
 
 
+class _HalfDone(Exception):
+    """A function has failed after it had written something."""
+
+
 class _Job:
     """A function for the writer, and whom to tell what became of it."""
 
-    __slots__ = ("_future", "error", "loop", "result", "work")
+    __slots__ = ("_future", "audited", "error", "loop", "result", "work")
 
     def __init__(self, work: Work[Any], future: Future[Any] | asyncio.Future[Any]) -> None:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
+        self.audited: list[bytes] = []
         self.loop = future.get_loop() if isinstance(future, asyncio.Future) else None
         self._future = future
+
+    def attempt(self, cursor: sqlite3.Cursor) -> bool:
+        """Run the function and keep what it brings or raises; whether it succeeded. May be repeated after a rollback."""
+        transaction = SQLTransaction(cursor)
+        self.result = self.error = None
+        try:
+            self.result = self.work(transaction)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the write was asked for
+            self.error = error
+        self.audited = transaction.audited
+        return self.error is None
 
     def deliver(self) -> None:
         """Tell. For a coroutine this runs on its loop."""
@@ -113,36 +131,58 @@ class Writer:
 
     def _commit(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
         """Run and commit the group; afterwards every job has its outcome."""
-        before = self._chain.position
         try:
-            cursor.execute("BEGIN IMMEDIATE")
-            for job in group:
-                self._attempt(cursor, job)
-            failpoint("store.before-commit")
-            cursor.execute("COMMIT")
-            failpoint("store.after-commit")
-            self.changes += 1
+            try:
+                self._run_together(cursor, group)
+            except _HalfDone:
+                self._run_apart(cursor, group)
         except BaseException as error:  # noqa: BLE001 - whatever it was, all who wait must hear of it
-            self._chain.position = before
-            if self._connection.in_transaction:
-                cursor.execute("ROLLBACK")
             for job in group:
                 job.error = error
 
-    def _attempt(self, cursor: sqlite3.Cursor, job: _Job) -> None:
-        """Run one function in a savepoint, and write its audit records after it."""
+    def _run_together(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
+        """Run all without savepoints, which cost as much as a write does.
+
+        A function that fails before it has written anything has nothing to undo. Where one fails later, everything is
+        rolled back and _HalfDone raised.
+        """
+        with self._transaction(cursor):
+            audited: list[bytes] = []
+            for job in group:
+                before = self._connection.total_changes
+                if job.attempt(cursor):
+                    audited += job.audited
+                elif self._connection.total_changes != before:
+                    raise _HalfDone
+            self._chain.append(cursor, audited)
+
+    def _run_apart(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
+        """Run all, each in a savepoint of its own."""
+        with self._transaction(cursor):
+            for job in group:
+                cursor.execute("SAVEPOINT job")
+                if job.attempt(cursor):
+                    self._chain.append(cursor, job.audited)
+                else:
+                    cursor.execute("ROLLBACK TO job")
+                cursor.execute("RELEASE job")
+
+    @contextmanager
+    def _transaction(self, cursor: sqlite3.Cursor) -> Iterator[None]:
+        """Commit at the end; roll back when something is raised."""
         before = self._chain.position
-        cursor.execute("SAVEPOINT job")
+        cursor.execute("BEGIN IMMEDIATE")
         try:
-            transaction = SQLTransaction(cursor)
-            job.result = job.work(transaction)
-            if transaction.audited:
-                self._chain.append(cursor, transaction.audited)
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the write was asked for
-            job.error = error
+            yield
+            failpoint("store.before-commit")
+            cursor.execute("COMMIT")
+        except BaseException:
             self._chain.position = before
-            cursor.execute("ROLLBACK TO job")
-        cursor.execute("RELEASE job")
+            if self._connection.in_transaction:
+                cursor.execute("ROLLBACK")
+            raise
+        self.changes += 1
+        failpoint("store.after-commit")
 
 
 def _answer(group: list[_Job]) -> None:

@@ -121,7 +121,9 @@ class Operations:
         except Exception:
             _log.exception("operation failed unexpectedly", operation=operation.id, certificate=operation.name)
             # A key that was saved meanwhile, and may be known outside, must not be lost.
-            saved = self._store.glance().operations.get(operation.id) or operation
+            saved = self._store.glance().operations.get(operation.id)
+            if saved is None or not isinstance(saved.state, states.Prepared | states.AwaitingIssuer):
+                return Settlement(operation, _nothing)
             return self._settlement(replace(saved, fence=operation.fence), states.Unavailable(_UNEXPECTED))
 
     def settle(self, settlements: list[Settlement]) -> None:

@@ -49,27 +49,29 @@ class IssueSweep:
     def sweep(self) -> int:
         """Claim what is due and has a free thread; return how much that was."""
         self._keep_leases()
-        chosen: dict[str, Lane] = {}
+        lanes: dict[str, Lane] = {}
+        chosen = []
         for due in self._operations.due(_BATCH):
             lane = None if self._operations.is_local(due) else (due.vault_id, due.issuer)
             if self._take(lane):
-                chosen[due.id] = lane
-        claimed = self._operations.claim(list(chosen))
+                lanes[due.id] = lane
+                chosen.append(due)
+        claimed = self._operations.claim(chosen)
         for operation in self._inbox.take():
             with self._lock:
                 self._busy[None] += 1
-            chosen[operation.id] = None
+            lanes[operation.id] = None
             claimed.append(operation)
         with self._lock:
             self._in_hand |= {operation.id: operation for operation in claimed}
         for operation in claimed:
-            lane = chosen.pop(operation.id)
+            lane = lanes.pop(operation.id)
             if lane is None:
                 self._ready.append(operation)
                 self._local.submit(self._work_here)
             else:
                 self._remote.submit(self._work_outside, operation, lane)
-        for lane in chosen.values():
+        for lane in lanes.values():
             self._give_back(lane)
         return len(claimed)
 

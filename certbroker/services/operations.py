@@ -24,6 +24,7 @@ from certbroker.ports.issuer import (
     Abandons,
     CertificateIssued,
     IssuanceRequest,
+    IssuerKind,
     IssuerUnavailable,
     Reply,
     RequestRefused,
@@ -71,19 +72,20 @@ class Operations:
         """Operations that could be claimed now."""
         return self._store.glance().operations.due(self._clock.now(), count)
 
-    def claim(self, ids: list[str]) -> list[Operation]:
+    def claim(self, due: list[Due]) -> list[Operation]:
         """Claim those of the operations that are still due and that nobody else has claimed meanwhile."""
         now = self._clock.now()
 
         def work(transaction: SQLTransaction) -> list[Operation]:
-            claimed = (transaction.operations.claim(each, self._owner, now, LEASE) for each in ids)
+            claimed = (transaction.operations.claim(each.id, self._owner, now, LEASE) for each in due)
             return [operation for operation in claimed if operation is not None]
 
-        return self._store.write(work) if ids else []
+        return self._store.write(work) if due else []
 
     def add(self, transaction: SQLTransaction, operation: Operation) -> Operation:
         """Add a new operation. One that needs this machine only is claimed by that, to be worked on at once."""
-        if not self._is_local(operation.vault_id, operation.policy.issuer):
+        kind = self._kind(operation.vault_id, operation.policy.issuer)
+        if kind is None or not kind.local:
             transaction.operations.add(operation)
             return operation
         claimed = replace(operation, fence=1)
@@ -95,14 +97,15 @@ class Operations:
         return self._store.glance().operations.next_due(self._clock.now())
 
     def is_local(self, due: Due) -> bool:
-        """Whether the operation needs this machine only."""
-        return self._is_local(due.vault_id, due.issuer)
+        """Whether the operation needs this machine only, if only to find out that its issuer is gone."""
+        kind = self._kind(due.vault_id, due.issuer)
+        return kind is None or kind.local
 
-    def _is_local(self, vault_id: int, issuer: str) -> bool:
+    def _kind(self, vault_id: int, issuer: str) -> IssuerKind | None:
         try:
-            return self._issuers.kind(vault_id, issuer).local
+            return self._issuers.kind(vault_id, issuer)
         except BrokerError:
-            return True
+            return None
 
     def work(self, operation: Operation) -> None:
         """Take a step and store what came of it."""

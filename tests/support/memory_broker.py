@@ -48,7 +48,7 @@ class MemoryBroker:
         self.broker = self.core.broker
         self.hosts = Hosts(DOMAIN, {}, AUTHORITY, self.core.tenant)
         self.site = Site(VaultApp(self.broker), self.hosts, own_site(self.broker, self.hosts))
-        self._engine = Engine(self.broker, self.core.wake)
+        self._engine = Engine(self.broker, self.core.inbox)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[MemoryBroker]:

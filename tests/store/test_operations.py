@@ -17,6 +17,7 @@ from certbroker.domain.records import Operation, SealedBytes
 from certbroker.services.naming import new_version
 from certbroker.store import objects, operations
 from certbroker.store.database import SQLiteStore
+from certbroker.store.transaction import SQLTransaction
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -29,7 +30,12 @@ def _operation(name: str = "c", due: datetime = NOW, **changes: object) -> Opera
 
 
 def _add(store: SQLiteStore, *added: Operation) -> None:
-    store.write(lambda transaction: [transaction.operations.add(each) for each in added])
+    def work(transaction: SQLTransaction) -> None:
+        for each in added:
+            transaction.operations.retire(each.vault_id, each.name)
+            transaction.operations.add(each)
+
+    store.write(work)
 
 
 def _claim(store: SQLiteStore, operation: Operation, now: datetime = NOW, owner: str = "one") -> Operation | None:

@@ -58,7 +58,7 @@ def _table(rows: list[Row]) -> Table:
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return "-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ def read_secret(scratch: Path) -> Row:
             while not port_file.exists() or not port_file.read_text():
                 time.sleep(0.05)
             plain = Target("127.0.0.1", int(port_file.read_text()), ours.ca)
-            rates: list[tuple[float, float]] = []
-            for _ in range(_ROUNDS):
-                rates.append((_rate(ours, f"/secrets/bench/?{VERSION}"), _rate(plain, "/secrets/bench/")))
+            rates = [
+                (_rate(ours, f"/secrets/bench/?{VERSION}"), _rate(plain, "/secrets/bench/")) for _ in range(_ROUNDS)
+            ]
         finally:
             bare.terminate()
             bare.wait()

@@ -38,9 +38,7 @@ def self_signed(scratch: Path) -> list[Row]:
         ours = target(broker)
         with closing(Poller(ours)) as poller:
             latencies = [_one(ours, poller, f"one-{n}") * 1000 for n in range(20)]
-            rates: list[tuple[float, float]] = []
-            for turn in range(_ROUNDS):
-                rates.append((_many(ours, poller, turn), _bare(scratch / f"self{turn}.db")))
+            rates = [(_many(ours, poller, turn), _bare(scratch / f"self{turn}.db")) for turn in range(_ROUNDS)]
     ratio = median(mine / base for mine, base in rates)
     return [
         Row("self_signed_latency_ms", median(latencies), "ms"),

@@ -52,7 +52,8 @@ from certbroker.web.site import Site
 
 _CERTIFICATE_CHECK_SECONDS: Final = 60
 
-# Requests that write wait for a commit that they share, so the more wait, the more share it. asyncio has six on two cores.
+# Requests that write wait for a commit that they share, so the more wait, the more share it. asyncio has six on two
+# cores.
 _REQUEST_THREADS: Final = 32
 _log = structlog.get_logger("certbroker")
 

@@ -1,8 +1,8 @@
 """Named places where a test can make the process die, fail or pause.
 
-`CERTBROKER_FAILPOINT=name:n:action` arms one: at the n-th time that `failpoint(name)` is reached the action happens: `kill`
-ends the process as `kill -9` would, `raise` raises OSError, `sleep` waits five seconds. A name may end in `*`. Several are
-separated by commas. Without the variable a failpoint costs one dictionary look-up.
+`CERTBROKER_FAILPOINT=name:n:action` arms one: at the n-th time that `failpoint(name)` is reached the action happens:
+`kill` ends the process as `kill -9` would, `raise` raises OSError, `sleep` waits five seconds. A name may end in `*`.
+Several are separated by commas. Without the variable a failpoint costs one dictionary look-up.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ class Manual:
 
 
 class ManualKind:
+    """The kind of the built-in issuer `Unknown`."""
+
     provider = "Unknown"
     local = True
     manual = True

@@ -61,6 +61,8 @@ def add_months(moment: datetime, months: int) -> datetime:
 
 
 class SelfSignedKind:
+    """The kind of the built-in issuer `Self`."""
+
     provider = "Self"
     local = True
     manual = False

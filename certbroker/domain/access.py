@@ -1,8 +1,8 @@
 """Who may do what: applications, credentials, roles and their assignment.
 
-A role is a named set of data actions, spelled as Azure spells them below `Microsoft.KeyVault/vaults/`. It is assigned to a
-principal at a scope: `/` (everything), `/vaults/NAME`, or one object, `/vaults/NAME/secrets/n`. What no assignment allows
-is denied.
+A role is a named set of data actions, spelled as Azure spells them below `Microsoft.KeyVault/vaults/`. It is assigned
+to a principal at a scope: `/` (everything), `/vaults/NAME`, or one object, `/vaults/NAME/secrets/n`. What no
+assignment allows is denied.
 """
 
 from __future__ import annotations

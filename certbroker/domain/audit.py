@@ -1,7 +1,7 @@
 """Who did what to which object, and how it ended. Records never hold a value.
 
-The records of one writer form a chain: each holds the hash of the one before, so a changed, missing or reordered record is
-found by walking the chain.
+The records of one writer form a chain: each holds the hash of the one before, so a changed, missing or reordered
+record is found by walking the chain.
 """
 
 from __future__ import annotations

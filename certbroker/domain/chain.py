@@ -45,7 +45,7 @@ def parse(certificates: tuple[bytes, ...]) -> list[x509.Certificate]:
 
 
 def in_order(certificates: list[x509.Certificate], key: object) -> list[x509.Certificate]:
-    """The end entity's certificate, the one for `key`, first; then its issuers; then whatever does not belong to the path.
+    """The end entity's certificate, the one for `key`; then its issuers; then whatever is not on that path.
 
     Raises Invalid when no certificate is for the key.
     """

@@ -1,8 +1,8 @@
 """Refusals a caller can act on.
 
-They carry what went wrong and what to do about it, in the words of the domain and without any HTTP: `web/errors.py` holds
-the one table that turns each class into a status and a code. A message never holds key material, a secret value or a
-password.
+They carry what went wrong and what to do about it, in the words of the domain and without any HTTP: `web/errors.py`
+holds the one table that turns each class into a status and a code. A message never holds key material, a secret value
+or a password.
 """
 
 from __future__ import annotations

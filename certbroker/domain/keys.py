@@ -45,7 +45,7 @@ class KeySpec:
         return self.kty.endswith("-HSM")
 
     def complete(self) -> KeySpec:
-        """This spec with its defaults filled in (RSA 2048, P-256), or Invalid where it contradicts itself."""
+        """The spec with its defaults filled in (RSA 2048, P-256), or Invalid where it contradicts itself."""
         if self.kty not in ("RSA", "RSA-HSM", "EC", "EC-HSM"):
             raise Invalid(f"key_props.kty {self.kty!r} is not supported for certificates: use RSA or EC.")
         if self.family == "RSA":

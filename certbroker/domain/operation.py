@@ -13,8 +13,8 @@ The rules:
   means that somebody else acts, or that nobody has to.
 - `advance` is pure. An event that does not fit the state raises `ValueError` and changes nothing.
 - Completed, Failed and Cancelled are final. A new attempt is a new operation.
-- Every unfinished state that the engine works on has a deadline; an AwaitingMerge operation waits for a person for as long
-  as the person needs.
+- Every unfinished state that the engine works on has a deadline; an AwaitingMerge operation waits for a person for as
+  long as the person needs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class AwaitingIssuer:
-    """The key exists; the engine asks the issuer at `act_at`. `failures` counts the attempts in a row that found no issuer."""
+    """The key exists; the engine asks the issuer at `act_at`.
+
+    `failures` counts the attempts in a row that found no issuer.
+    """
 
     csr: bytes
     act_at: datetime
@@ -213,4 +216,5 @@ def act_at(state: State) -> datetime | None:
 
 
 def is_finished(state: State) -> bool:
+    """Whether nothing can happen to the operation any more."""
     return isinstance(state, Completed | Failed | Cancelled)

@@ -84,7 +84,7 @@ class LifetimeAction:
             raise Invalid("lifetime_percentage is between 1 and 99.")
         if self.days_before_expiry is not None and not 1 <= self.days_before_expiry <= 27 * validity_months:
             raise Invalid(
-                f"days_before_expiry is between 1 and {27 * validity_months} for a validity of {validity_months} months."
+                f"days_before_expiry is between 1 and {27 * validity_months} for {validity_months} months of validity."
             )
 
 
@@ -92,7 +92,7 @@ class LifetimeAction:
 class CertificatePolicy:
     """Everything a new version of a certificate is made from. Times in Unix seconds."""
 
-    key: KeySpec = KeySpec()
+    key: KeySpec = field(default=KeySpec())
     exportable: bool = True
     reuse_key: bool = False
     content_type: str = PKCS12
@@ -156,6 +156,7 @@ def parse_subject(subject: str) -> x509.Name:
 
 
 def parse_oid(oid: str) -> x509.ObjectIdentifier:
+    """The object identifier written in dotted form; Invalid when it is malformed."""
     try:
         if _OID.fullmatch(oid) is None or len(oid) > 128:
             raise ValueError

@@ -1,8 +1,9 @@
 """Which operations are due, and who works on them.
 
-The database is the queue: what is due is found by an index and claimed by lease. Work that needs this machine only (making
-keys, signing) has threads of its own, so that an issuer that hangs never delays it; work that calls outside is limited for
-each issuer, so that one that hangs never takes all threads. What finds no thread stays in the database until one is free.
+The database is the queue: what is due is found by an index and claimed by lease. Work that needs this machine only
+(making keys, signing) has threads of its own, so that an issuer that hangs never delays it; work that calls outside
+is limited for each issuer, so that one that hangs never takes all threads. What finds no thread stays in the database
+until one is free.
 """
 
 from __future__ import annotations

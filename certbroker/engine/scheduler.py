@@ -1,4 +1,4 @@
-"""The ticker. APScheduler wakes the engine at intervals, a create wakes it at once; the work itself is in the database."""
+"""The ticker: APScheduler wakes the engine at intervals, a create at once. The work itself is in the database."""
 
 from __future__ import annotations
 

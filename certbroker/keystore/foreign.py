@@ -29,6 +29,7 @@ class Refused(Exception):
 
 
 def main() -> None:
+    """Read one request from standard input, and write the reply to standard output."""
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

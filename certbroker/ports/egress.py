@@ -35,8 +35,8 @@ class EgressFailed(Exception):
 class Egress(Protocol):
     """Makes one request. Blocking and thread-safe; never retries, never follows a redirect.
 
-    The name is resolved once, every address is checked, and the connection goes to a checked address, so that a name cannot
-    change under the check.
+    The name is resolved once, every address is checked, and the connection goes to a checked address, so that a name
+    cannot change under the check.
     """
 
     def request(

@@ -1,8 +1,8 @@
 """Where certificates come from.
 
 A *kind* is code that knows one sort of issuer; it is found by its provider name. An *issuer* is one that somebody has
-configured in a vault. The engine opens an issuer from its kind and its settings, and asks it to go on with a request until
-it says Issued or Refused.
+configured in a vault. The engine opens an issuer from its kind and its settings, and asks it to go on with a request
+until it says Issued or Refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class Administrator:
 
 @dataclass(frozen=True, slots=True)
 class IssuerSettings:
-    """What a vault's owner configured, in the fields of the Key Vault issuer API. `password` never appears in a repr."""
+    """What a vault's owner configured, in the fields of the Key Vault issuer API.
+
+    `password` never appears in a repr.
+    """
 
     name: str
     provider: str
@@ -57,9 +60,9 @@ class IssuanceRequest:
 class Journal(Protocol):
     """The durable record of what one operation is about to ask the outside world, and what came back.
 
-    Both writing methods return once the entry is on disk and raise LeaseLost when another worker has taken the operation
-    over, in which case the caller stops at once. A step is named once per operation; recording it again replaces the entry.
-    Entries hold no secrets.
+    Both writing methods return once the entry is on disk and raise LeaseLost when another worker has taken the
+    operation over, in which case the caller stops at once. A step is named once per operation; recording it again
+    replaces the entry. Entries hold no secrets.
     """
 
     def intend(self, step: str, **about: str) -> None:
@@ -80,7 +83,7 @@ class Journal(Protocol):
 
 
 class IssuerMemory(Protocol):
-    """What a configured issuer keeps between requests, sealed at rest: an account key, an account URL. Blocking, durable."""
+    """What a configured issuer keeps between requests, such as an account key. Sealed at rest; blocking and durable."""
 
     def load(self, name: str) -> bytes | None: ...
 
@@ -169,11 +172,11 @@ class IssuerUnavailable(Exception):
 class Issuer(Protocol):
     """Obtains certificates for CSRs.
 
-    `advance` does what can be done now and says what is next. It may block on the network. It is safe to repeat at any time
-    with the same request, also after a crash at any point: what has happened is in the journal, written before and after
-    each outside call, and no second certificate comes from a repetition. It never sleeps and never retries on its own,
-    except where the protocol asks for an immediate repetition. A refusal is a reply; IssuerUnavailable is raised when
-    trying later may help.
+    `advance` does what can be done now and says what is next. It may block on the network. It is safe to repeat at
+    any time with the same request, also after a crash at any point: what has happened is in the journal, written
+    before and after each outside call, and no second certificate comes from a repetition. It never sleeps and never
+    retries on its own, except where the protocol asks for an immediate repetition. A refusal is a reply;
+    IssuerUnavailable is raised when trying later may help.
     """
 
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply: ...

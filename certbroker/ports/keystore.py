@@ -10,8 +10,8 @@ from certbroker.domain.keys import KeySpec, PrivateKey
 class KeyStore(Protocol):
     """Makes private keys, and turns them into bytes that the seal protects and back.
 
-    Thread-safe. `generate` takes up to a second for RSA and releases the interpreter meanwhile: never call it on the event
-    loop.
+    Thread-safe. `generate` takes up to a second for RSA and releases the interpreter meanwhile: never call it on the
+    event loop.
     """
 
     def generate(self, spec: KeySpec) -> PrivateKey: ...

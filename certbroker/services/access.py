@@ -44,8 +44,8 @@ class Access:
             if role_allows(assignment.role, action) and scope_covers(assignment.scope, target):
                 return
         raise AccessDenied(
-            f"Caller is not authorized to perform action on resource. Action: '{action}', resource: '{target}', caller: "
-            f"'{principal}'. Ask for a role that has the action; new assignments hold at once."
+            f"Caller is not authorized to perform action on resource. Action: '{action}', resource: '{target}', "
+            f"caller: '{principal}'. Ask for a role that has the action; new assignments hold at once."
         )
 
     def create_application(self, caller: Caller, name: str) -> Application:

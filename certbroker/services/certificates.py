@@ -264,7 +264,7 @@ class Certificates:
             operation = _pending(transaction, vault, name, None)
             if not isinstance(operation.state, states.AwaitingMerge) or operation.sealed_key is None:
                 raise Forbidden(
-                    "Only an operation that waits for a merge can be merged: this one has ended, or its issuer answers it."
+                    "Only an operation that waits for a merge can be merged: this one has ended or has an issuer."
                 )
             key = self._keystore.load(self._seal.open(operation.key_identity, operation.sealed_key))
             try:
@@ -313,8 +313,8 @@ def _refuse_second(transaction: SQLTransaction, vault: Vault, name: str) -> bool
     operation = transaction.operations.pending(vault.id, name)
     if operation is not None and not states.is_finished(operation.state):
         raise OperationInProgress(
-            f"A new certificate for {name} cannot be made while its pending operation is in progress: wait for it, cancel "
-            "it, or delete it."
+            f"A new certificate for {name} cannot be made while its pending operation is in progress: wait for it, "
+            "cancel it, or delete it."
         )
     return operation is not None
 
@@ -338,5 +338,5 @@ def _check(transaction: SQLTransaction, vault: Vault, policy: CertificatePolicy)
     issuer = transaction.issuers.get(vault.id, policy.issuer)
     if issuer is None:
         raise Invalid(
-            f"issuer.name {policy.issuer[:64]!r} is neither Self nor Unknown nor an issuer of this vault; set the issuer first."
+            f"issuer.name {policy.issuer[:64]!r} is neither Self nor Unknown nor an issuer of this vault; set it first."
         )

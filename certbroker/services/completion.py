@@ -44,8 +44,8 @@ class Completion:
     ) -> tuple[Version, Version, Version]:
         """The certificate, its key and its secret.
 
-        The secret holds no value of its own: it is made from the other two when it is read, so that the private key is at
-        rest once.
+        The secret holds no value of its own: it is made from the other two when it is read, so that the private key
+        is at rest once.
         """
         seconds = int(now.timestamp())
         attributes = Attributes(seconds, seconds, self.enabled, self.facts.not_before, self.facts.not_after)

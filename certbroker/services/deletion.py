@@ -82,8 +82,8 @@ class Deletions:
             found = _deleted(transaction, vault, kind, name)
             if vault.recovery.purge_protection:
                 raise Forbidden(
-                    f"Operation purge is not allowed because purge protection is enabled for this vault: {name} goes by "
-                    f"itself on {datetime.fromtimestamp(found.deletion.scheduled_purge, now.tzinfo):%Y-%m-%d}."
+                    f"Operation purge is not allowed because purge protection is enabled for this vault: {name} goes "
+                    f"by itself on {datetime.fromtimestamp(found.deletion.scheduled_purge, now.tzinfo):%Y-%m-%d}."
                 )
             _remove(transaction, vault.id, kind, name)
             transaction.audit(record(caller, now, f"/deleted{kind}s/{found.version.name}", status=204))

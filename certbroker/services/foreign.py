@@ -1,8 +1,8 @@
 """Keys and certificates from outside, taken apart where they can do no harm.
 
-Deriving the key of a PFX and checking the primes of an RSA key hold the interpreter for as long as the sender likes: ten
-million iterations are five seconds. So both happen in a process of their own, `certbroker.keystore.foreign`, that gets
-little time and memory and leaves nothing behind. The input and the password go in by a pipe.
+Deriving the key of a PFX and checking the primes of an RSA key hold the interpreter for as long as the sender likes:
+ten million iterations are five seconds. So both happen in a process of their own, `certbroker.keystore.foreign`, that
+gets little time and memory and leaves nothing behind. The input and the password go in by a pipe.
 """
 
 from __future__ import annotations
@@ -69,6 +69,6 @@ def take_apart(data: bytes, password: str | None) -> Imported:
 
 def _too_costly() -> Invalid:
     return Invalid(
-        "The certificate takes too much time or memory to open. A PFX is best written with at most 600,000 iterations of "
-        "PBKDF2: export it again."
+        "The certificate takes too much time or memory to open. A PFX is best written with at most 600,000 iterations "
+        "of PBKDF2: export it again."
     )

@@ -130,7 +130,10 @@ class Issuers:
         return self._kind(provider)
 
     def open(self, vault_id: int, name: str) -> Issuer:
-        """An issuer that can be asked. Raises NotFound, and Invalid when it is disabled or its settings no longer hold."""
+        """An issuer that can be asked.
+
+        Raises NotFound, and Invalid when it is disabled or its settings no longer hold.
+        """
         built_in = _BUILT_IN.get(name.lower())
         if built_in:
             settings = IssuerSettings(built_in, built_in)

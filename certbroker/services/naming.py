@@ -30,8 +30,8 @@ def not_found(kind: str, name: str, version: str = "") -> NotFound:
 def usable(transaction: SQLTransaction, vault: int, kind: Kind, name: str) -> Head | None:
     """The object that a caller may add a version to, or None when the name is free.
 
-    Raises DeletedButRecoverable when the name belongs to a deleted object, and Forbidden when it is a key or secret that
-    belongs to a certificate, which may still be on its way.
+    Raises DeletedButRecoverable when the name belongs to a deleted object, and Forbidden when it is a key or secret
+    that belongs to a certificate, which may still be on its way.
     """
     head = transaction.objects.head(vault, kind, name)
     if head is None:
@@ -46,12 +46,14 @@ def usable(transaction: SQLTransaction, vault: int, kind: Kind, name: str) -> He
 
 
 def deleted_but_recoverable(kind: Kind, name: str) -> DeletedButRecoverable:
+    """The refusal for a name that a deleted object still holds."""
     return DeletedButRecoverable(
         f"The {kind} {name} is deleted but recoverable. Recover it, purge it, or use another name."
     )
 
 
 def managed(kind: Kind, name: str) -> Forbidden:
+    """The refusal for a key or secret that is a certificate's."""
     return Forbidden(f"The {kind} {name} belongs to the certificate of that name; change the certificate instead.")
 
 

@@ -79,7 +79,10 @@ class Secrets:
         return self._store.write(work)
 
     def find(self, vault: Vault, name: str, version: str) -> Version:
-        """A version without its value, by one read that is quick enough for the event loop. Raises NotFound, Disabled."""
+        """A version without its value, by one read that is quick enough for the event loop.
+
+        Raises NotFound, Disabled.
+        """
         key = (vault.id, Kind.SECRET, name, version)
         found = self._store.recall(key, lambda transaction: transaction.objects.get(*key))
         if found is None:

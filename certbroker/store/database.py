@@ -57,13 +57,13 @@ class SQLiteStore:
     def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once that is on disk.
 
-        What `work` raises is raised here, and then nothing of it has been kept. It runs on the writer's thread, so it must
-        be quick, and it must not write or wait for another write.
+        What `work` raises is raised here, and then nothing of it has been kept. It runs on the writer's thread, so it
+        must be quick, and it must not write or wait for another write.
         """
         return self._writer.write(work)
 
     def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
-        """The same for several functions that share their commits; what one raises is in its place and undoes only it."""
+        """The same for several functions that share a commit. What one raises is in its place, and undoes only it."""
         return self._writer.write_all(works)
 
     def audit(self, record: AuditRecord) -> None:

@@ -120,10 +120,12 @@ _encode: Final = msgspec.json.encode
 
 
 def decode_policy(text: str) -> CertificatePolicy:
+    """The policy in its stored form."""
     return _POLICY.decode(text)
 
 
 def encode_policy(policy: CertificatePolicy) -> str:
+    """The stored form of a policy."""
     return _encode(policy).decode()
 
 

@@ -267,6 +267,7 @@ def micros(moment: datetime) -> int:
 
 
 def moment(micros: int) -> datetime:
+    """The time, so many microseconds after the beginning of 1970."""
     return _EPOCH + timedelta(microseconds=micros)
 
 

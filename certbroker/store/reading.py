@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 from certbroker.store.transaction import SQLTransaction
 
-# How long the event loop's view of the database is kept at most, in seconds: as long as it is, the write-ahead log cannot be
-# reused.
+# How long the event loop's view of the database is kept at most, in seconds: as long as it is, the write-ahead log
+# cannot be reused.
 _HOLD: Final = 1.0
 
 # How many results of queries are kept with it. A secret has at most 25 KB.
@@ -55,9 +55,9 @@ class ThreadReader:
 class LoopReader:
     """Reads of the thread that runs the event loop, as quick as they can be.
 
-    A statement outside of a transaction takes and gives back SQLite's locks, by system calls that cost more than the query,
-    and during each the interpreter goes to another thread. So this thread keeps a transaction open, and what it has found,
-    until something has changed, which `changes` tells: only this process writes.
+    A statement outside of a transaction takes and gives back SQLite's locks, by system calls that cost more than the
+    query, and during each the interpreter goes to another thread. So this thread keeps a transaction open, and what
+    it has found, until something has changed, which `changes` tells: only this process writes.
     """
 
     def __init__(

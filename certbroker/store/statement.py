@@ -1,8 +1,8 @@
 """Statements compiled once, run on the DBAPI cursor.
 
 Building and compiling a SQLAlchemy statement costs ten times what SQLite needs to run it, and a Session more than that
-again. So the statements are written with SQLAlchemy (which knows the dialects), compiled at the first use, and from then on
-cost a dictionary look-up and a tuple.
+again. So the statements are written with SQLAlchemy (which knows the dialects), compiled at the first use, and from
+then on cost a dictionary look-up and a tuple.
 """
 
 from __future__ import annotations

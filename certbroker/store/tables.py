@@ -1,9 +1,9 @@
 """The tables.
 
-Times of objects are Unix seconds, times of the engine microseconds since 1970, both UTC integers. Names are stored in lower
-case next to the form in which they were first written, because they are compared without regard to case. Structured values
-are JSON text. What is secret is in three columns: `kek` (which key-encryption key), `dek` (the wrapped data key) and
-`payload`.
+Times of objects are Unix seconds, times of the engine microseconds since 1970, both UTC integers. Names are stored in
+lower case next to the form in which they were first written, because they are compared without regard to case.
+Structured values are JSON text. What is secret is in three columns: `kek` (which key-encryption key), `dek` (the
+wrapped data key) and `payload`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ def _kek(*, nullable: bool = True) -> Column[int]:
 
 
 class VaultRow(SQLModel, table=True):
+    """A vault. Its id is in every row that belongs to it."""
+
     __tablename__ = "vaults"
 
     id: int | None = Field(default=None, primary_key=True)
@@ -33,6 +35,8 @@ class VaultRow(SQLModel, table=True):
 
 
 class KeyEncryptionKeyRow(SQLModel, table=True):
+    """A key-encryption key, wrapped by the seal key; the newest of a vault is the current one."""
+
     __tablename__ = "keks"
 
     id: int | None = Field(default=None, primary_key=True)
@@ -83,6 +87,8 @@ class VersionRow(SQLModel, table=True):
 
 
 class PolicyRow(SQLModel, table=True):
+    """The policy of a certificate, as JSON."""
+
     __tablename__ = "policies"
 
     vault_id: int = Field(primary_key=True)
@@ -91,6 +97,8 @@ class PolicyRow(SQLModel, table=True):
 
 
 class IssuerRow(SQLModel, table=True):
+    """A configured issuer; its password is sealed."""
+
     __tablename__ = "issuers"
 
     vault_id: int = Field(primary_key=True)
@@ -105,6 +113,8 @@ class IssuerRow(SQLModel, table=True):
 
 
 class IssuerMemoryRow(SQLModel, table=True):
+    """What an issuer keeps between requests, sealed."""
+
     __tablename__ = "issuer_memory"
 
     vault_id: int = Field(primary_key=True)
@@ -116,6 +126,8 @@ class IssuerMemoryRow(SQLModel, table=True):
 
 
 class ContactsRow(SQLModel, table=True):
+    """The contacts of a vault, as JSON."""
+
     __tablename__ = "contacts"
 
     vault_id: int = Field(primary_key=True)
@@ -155,6 +167,8 @@ class OperationRow(SQLModel, table=True):
 
 
 class JournalRow(SQLModel, table=True):
+    """What an operation was about to ask the outside world, and what came back."""
+
     __tablename__ = "journal"
 
     operation_id: str = Field(primary_key=True)
@@ -164,6 +178,8 @@ class JournalRow(SQLModel, table=True):
 
 
 class ChallengeRow(SQLModel, table=True):
+    """An http-01 answer that is put up."""
+
     __tablename__ = "challenges"
 
     token: str = Field(primary_key=True)
@@ -172,6 +188,8 @@ class ChallengeRow(SQLModel, table=True):
 
 
 class ApplicationRow(SQLModel, table=True):
+    """A client of the token endpoint."""
+
     __tablename__ = "applications"
 
     id: str = Field(primary_key=True)
@@ -194,6 +212,8 @@ class CredentialRow(SQLModel, table=True):
 
 
 class AssignmentRow(SQLModel, table=True):
+    """A role given to a principal at a scope."""
+
     __tablename__ = "role_assignments"
 
     id: str = Field(primary_key=True)
@@ -216,6 +236,8 @@ class SettingRow(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
+    """One record of a writer's chain, with its hash."""
+
     __tablename__ = "audit"
 
     writer: str = Field(primary_key=True)

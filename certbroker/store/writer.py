@@ -27,8 +27,8 @@ Work = Callable[[SQLTransaction], T]
 
 _GROUP: Final = 128
 
-# The event loop and the writer hand the interpreter to each other thousands of times a second. With the usual 5 ms before
-# a busy thread is made to let go, either waits longer for the interpreter than for the disk.
+# The event loop and the writer hand the interpreter to each other thousands of times a second. With the usual 5 ms
+# before a busy thread is made to let go, either waits longer for the interpreter than for the disk.
 _SWITCH_INTERVAL: Final = 0.005
 
 
@@ -50,12 +50,12 @@ class _Job:
         self._future = future
 
     def attempt(self, cursor: sqlite3.Cursor) -> bool:
-        """Run the function and keep what it brings or raises; whether it succeeded. May be repeated after a rollback."""
+        """Run the function and keep what it brings or raises; whether it succeeded. Repeatable after a rollback."""
         transaction = SQLTransaction(cursor)
         self.result = self.error = None
         try:
             self.result = self.work(transaction)
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the write was asked for
+        except BaseException as error:
             self.error = error
         self.audited = transaction.audited
         return self.error is None
@@ -136,7 +136,7 @@ class Writer:
                 self._run_together(cursor, group)
             except _HalfDone:
                 self._run_apart(cursor, group)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, all who wait must hear of it
+        except BaseException as error:
             for job in group:
                 job.error = error
 

@@ -29,6 +29,8 @@ Handler = Callable[[Caller, Request, bytes], Any]
 
 
 class VaultBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A vault to make."""
+
     name: str
     tier: str = "standard"
     soft_delete_days: int = 90
@@ -36,18 +38,26 @@ class VaultBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ApplicationBody(msgspec.Struct, forbid_unknown_fields=True):
+    """An application to make."""
+
     name: str
 
 
 class SecretBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A client secret to make."""
+
     days: int = 180
 
 
 class EnabledBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether an application may come in."""
+
     enabled: bool
 
 
 class AssignmentBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A role to give."""
+
     application: str
     role: str
     scope: str

@@ -27,8 +27,8 @@ class VaultHost:
 class Hosts:
     """Reads host names.
 
-    A vault is `<vault>.<base domain>`, or a host that the configuration maps to it. Clients insist that a vault's host lie
-    below the resource that its challenge names, so the resource is always the host without its first label.
+    A vault is `<vault>.<base domain>`, or a host that the configuration maps to it. Clients insist that a vault's
+    host lie below the resource that its challenge names, so the resource is always the host without its first label.
     """
 
     def __init__(self, base_domain: str, aliases: Mapping[str, str], authority: str, tenant: str) -> None:

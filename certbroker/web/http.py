@@ -1,7 +1,7 @@
 """One HTTP request and one response, and the guard that lets only well-formed requests in.
 
-The server below us is lenient: it passes on two Host headers, a Content-Length beside a Transfer-Encoding, and 200 KB of
-headers. Whoever stands between a client and us may read such a request in another way than we do, so it ends here.
+The server below us is lenient: it passes on two Host headers, a Content-Length beside a Transfer-Encoding, and 200 KB
+of headers. Whoever stands between a client and us may read such a request in another way than we do, so it ends here.
 """
 
 from __future__ import annotations

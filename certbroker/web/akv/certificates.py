@@ -199,8 +199,8 @@ def _status(operation: Operation) -> tuple[str, str, Problem | None]:
             return "inProgress", detail, problem
         case states.AwaitingMerge():
             details = (
-                "Pending certificate created. Please Perform Merge to complete the request: have its CSR signed, and merge "
-                "the certificate."
+                "Pending certificate created. Please Perform Merge to complete the request: have its CSR signed, and "
+                "merge the certificate."
             )
             return "inProgress", details, None
         case states.Completed():

@@ -83,7 +83,8 @@ class PolicyJSON(msgspec.Struct, frozen=True):
     attributes: PolicyAttributesJSON | None = None
 
 
-# SDKs parse these as closed enums and fail on a whole reply for one unknown value, so only the known spelling is stored.
+# SDKs parse these as closed enums and fail on a whole reply for one unknown value, so only the known spelling is
+# stored.
 _SPELLING: Final = {
     word.lower(): word
     for word in (

@@ -1,8 +1,8 @@
 """Which handler serves which request, and which data action it needs.
 
 Key Vault paths defeat ordinary routers: an empty last segment stands for the current version, a double slash for an
-unversioned key, and words such as `contacts` or `restore` stand where a name would. So the paths are split at every slash,
-literal segments are matched first and without regard to case, and nothing is collapsed, decoded or redirected.
+unversioned key, and words such as `contacts` or `restore` stand where a name would. So the paths are split at every
+slash, literal segments are matched first and without regard to case, and nothing is collapsed, decoded or redirected.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Token endpoint, discovery and keys, in the forms that Azure's identity libraries ask for.
 
-Every path begins with a tenant: the broker's own id, or `adfs`, or `dstsv2/<tenant>`, which are the two forms in which these
-libraries do not ask the public cloud whether the authority exists.
+Every path begins with a tenant: the broker's own id, or `adfs`, or `dstsv2/<tenant>`, which are the two forms in
+which these libraries do not ask the public cloud whether the authority exists.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Authority:
         return JSONResponse(body, headers=_NO_STORE)
 
     async def configuration(self, request: Request) -> Response:
-        """OpenID Connect discovery; libraries want the tenant in the path of each endpoint, on the host that they asked."""
+        """OpenID Connect discovery. Libraries want the tenant in the path of each endpoint, on the host they asked."""
         base = self._base(request)
         tail = "/oauth2/v2.0" if "/v2.0/" in request.url.path or "dstsv2" in request.url.path else "/oauth2"
         return JSONResponse(

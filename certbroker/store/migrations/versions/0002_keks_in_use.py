@@ -1,7 +1,7 @@
 """A key-encryption key stays while a row needs it.
 
-The database refuses to delete the key of a sealed value, and to store a value under a key that has been deleted. That holds
-against a writer who closed a value long before a rotation and stores it after.
+The database refuses to delete the key of a sealed value, and to store a value under a key that has been deleted. That
+holds against a writer who closed a value long before a rotation and stores it after.
 """
 
 from __future__ import annotations

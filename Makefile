@@ -23,7 +23,7 @@ demo: setup ## See it work: a vault and its certificates, on this machine only
 
 test: setup ## Run the tests; choose with ARGS="tests/acme -k renew"
 	@$(PY) -m pebble.install --optional
-	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## Format, lint, types and import rules
 	@failed=; \

@@ -54,7 +54,7 @@ def _cloud(hosts: Hosts, host: str) -> dict[str, object]:
     return {
         "name": "certbroker",
         "authentication": {
-            "loginEndpoint": f"https://{host}/adfs",
+            "loginEndpoint": f"https://{host}",
             "audiences": [f"https://{host}"],
             "tenant": "adfs",
             "identityProvider": "ADFS",

@@ -160,7 +160,7 @@ async def test_instance_discovery_says_that_this_is_an_authority_of_its_own(
 async def test_the_metadata_of_the_cloud_name_both_endpoints(http: httpx.AsyncClient) -> None:
     found = (await http.get("/metadata/endpoints?api-version=2022-09-01")).json()
 
-    assert f"{AUTHORITY}/adfs" == found["authentication"]["loginEndpoint"]
+    assert AUTHORITY == found["authentication"]["loginEndpoint"]
     assert f"{DOMAIN}:{PORT}" == found["suffixes"]["keyVaultDns"]
     assert AUTHORITY == found["resourceManager"]
     for path in ("/subscriptions", "/tenants"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
-from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -51,7 +50,6 @@ def hash_for(key: PublicKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
     return hashes.SHA256()
 
 
-@lru_cache(maxsize=256)
 def extensions(policy: CertificatePolicy) -> tuple[tuple[x509.ExtensionType, bool], ...]:
     """The extensions of RFC 5280 section 4.2.1 that the policy describes, each with whether it is critical."""
     found: list[tuple[x509.ExtensionType, bool]] = [(x509.BasicConstraints(ca=False, path_length=None), True)]

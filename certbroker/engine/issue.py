@@ -8,6 +8,7 @@ until one is free.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -19,7 +20,7 @@ from certbroker.services.inbox import Inbox
 from certbroker.services.operations import Operations, Settlement
 
 _BATCH: Final = 256
-_LOCAL_THREADS: Final = 2
+_LOCAL_THREADS: Final = os.cpu_count() or 1
 _LOCAL_QUEUE: Final = 512
 _REMOTE_THREADS: Final = 48
 _PER_ISSUER: Final = 12

@@ -19,7 +19,7 @@ _TICK_SECONDS: Final = 1.0
 _HOUSEKEEPING_SECONDS: Final = 60.0
 
 # Between being woken and sweeping, so that certificates that are asked for together are made and stored together.
-_GATHER_SECONDS: Final = 0.01
+_GATHER_SECONDS: Final = 0.02
 _log = structlog.get_logger("certbroker.engine")
 
 

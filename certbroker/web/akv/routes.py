@@ -65,7 +65,7 @@ Handler = Callable[[Call], Response]
 class Route:
     """One operation. A quick one runs on the event loop; one that writes makes its own audit record.
 
-    One that can take seconds has a lane: two threads for all operations of that lane, so that these wait for each other
+    One that can take seconds has a lane, which has threads of its own, so that such operations wait for each other
     and nobody waits for them.
     """
 

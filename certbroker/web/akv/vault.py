@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
@@ -27,6 +26,10 @@ from certbroker.web.http import Request, Response, read_body
 # Some clients describe their whole machine in this header.
 _MAX_AGENT: Final = 200
 
+# Threads for operations that can take seconds, so that these wait for each other and never hold up the rest. An import
+# is two seconds of computing; a create makes a key only where a person is the issuer, and waits for a commit otherwise.
+_LANES: Final = {"import": 2, "create": 32}
+
 _log = structlog.get_logger("certbroker.web")
 
 
@@ -36,7 +39,7 @@ class VaultApp:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._router = Router()
-        self._lanes = defaultdict[str, ThreadPoolExecutor](lambda: ThreadPoolExecutor(2, "lane"))
+        self._lanes = {lane: ThreadPoolExecutor(threads, lane) for lane, threads in _LANES.items()}
         for module in (secrets, keys, issuers, certificates, lifecycle):
             module.register(self._router)
 

@@ -289,13 +289,15 @@ def _publishers(configuration: Configuration) -> Mapping[str, DNSPublisher]:
 
     found: dict[str, DNSPublisher] = {}
     for name, section in configuration.dns.items():
-        if isinstance(section, DNSUpdateSection):
-            values = section.model_dump(exclude={"kind", "key_secret"})
-            found[name] = DNSUpdatePublisher(
-                DNSUpdateServer(key_secret=section.key_secret.get_secret_value(), **values)
-            )
-        else:
-            found[name] = DNSHookPublisher(DNSHook(section.command, section.environment, section.timeout))
+        try:
+            if isinstance(section, DNSUpdateSection):
+                values = section.model_dump(exclude={"kind", "key_secret"})
+                secret = section.key_secret.get_secret_value()
+                found[name] = DNSUpdatePublisher(DNSUpdateServer(key_secret=secret, **values))
+            else:
+                found[name] = DNSHookPublisher(DNSHook(section.command, section.environment, section.timeout))
+        except ValueError as error:
+            raise ConfigurationError(f"dns.{name}: {error}") from None
     return found
 
 

@@ -12,9 +12,10 @@ from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import StillWaiting
 from issuers.acme.account import Account
 from issuers.acme.challenges import Publisher, answer_to, choose, journalled
+from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import Authorization, Challenge, Identifier, Order, read_authorization
 from issuers.acme.pauses import pause_after, stamp, stamped
-from issuers.acme.problem import CARefused, Nonsense, ProblemDocument
+from issuers.acme.problem import CARefused, Nonsense, ProblemDocument, is_transient
 from issuers.acme.steps import StartOver, Steps
 
 # An order follows its authorizations, so one request for the order tells of all names. Some CAs are slow to carry a
@@ -27,6 +28,7 @@ class Authorizing:
     """The authorizations of one pending order."""
 
     kind: str
+    known: KnownCA
     account: Account
     publisher: Publisher
     clock: Clock
@@ -63,6 +65,8 @@ class Authorizing:
         self.steps.intend("challenge", answers=journalled(answers, self.steps.intended("challenge")))
         self.publisher.publish(answers, self.clock.now())
         asked: timedelta | None = None
+        if all(challenge.status == "pending" for _, challenge in chosen):
+            self.known.ask(self.order.url)
         for authorization, challenge in chosen:
             if challenge.status != "pending":
                 continue  # Asked for before a crash, and under way since.
@@ -108,6 +112,8 @@ class Authorizing:
                     raise StartOver(f"The authorization for {authorization.name} was {authorization.status}.")
                 case other:
                     raise Nonsense(f"an authorization has the status {other[:40]!r}")
+        if failed and was_away(failed, self.kind, self.known, self.order):
+            raise StartOver("The CA could not reach certbroker, which was being restarted.")
         if failed:
             raise CARefused(200, _joined(failed), self.order.url, None)
         return found
@@ -116,6 +122,12 @@ class Authorizing:
         names = sorted(identifier.value for identifier in self.identifiers)
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return f"The CA is validating {shown} by {self.kind}."
+
+
+def was_away(problems: list[ProblemDocument], kind: str, known: KnownCA, order: Order) -> bool:
+    """Whether the names may have failed only because we did not run when the CA came to look for the answers."""
+    missed = all(problem.kind == "connection" or is_transient(problem) for problem in problems)
+    return kind == "http-01" and missed and not known.has_asked(order.url)
 
 
 def _fetched(account: Account, order: Order) -> Iterator[Authorization]:

@@ -29,6 +29,7 @@ class KnownCA:
         self._directory: tuple[Directory, float] | None = None
         self._registering: dict[str, threading.Lock] = {}
         self._claims: OrderedDict[str, str] = OrderedDict()
+        self._asked: OrderedDict[str, None] = OrderedDict()
 
     def directory(self) -> Directory | None:
         """The directory as it was at most an hour ago."""
@@ -63,3 +64,15 @@ class KnownCA:
             if len(self._claims) > _MAX_CLAIMS:
                 self._claims.popitem(last=False)
             return owner == operation_id
+
+    def ask(self, order_url: str) -> None:
+        """Note that this process is about to have all answers to the challenges of an order looked at."""
+        with self._lock:
+            self._asked[order_url] = None
+            if len(self._asked) > _MAX_CLAIMS:
+                self._asked.popitem(last=False)
+
+    def has_asked(self, order_url: str) -> bool:
+        """Whether this process did, so that it was there when the CA came to look."""
+        with self._lock:
+            return order_url in self._asked

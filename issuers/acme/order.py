@@ -38,7 +38,7 @@ from certbroker.ports.issuer import (
     StillWaiting,
 )
 from issuers.acme.account import Account, AccountLost
-from issuers.acme.authorizing import Authorizing
+from issuers.acme.authorizing import Authorizing, was_away
 from issuers.acme.chain import der, download, has_key, missing_names
 from issuers.acme.challenges import Publisher
 from issuers.acme.csr import csr_key
@@ -113,7 +113,15 @@ class OrderRun:
         order, asked = self._order(steps, identifiers)
         if order.status == "pending":
             authorizing = Authorizing(
-                self.options.challenge, self.account, self.publisher, self.clock, steps, identifiers, order, asked
+                self.options.challenge,
+                self.authority.known,
+                self.account,
+                self.publisher,
+                self.clock,
+                steps,
+                identifiers,
+                order,
+                asked,
             )
             waiting = authorizing.go_on()
             if waiting is not None:
@@ -286,6 +294,8 @@ class OrderRun:
         problems += Authorizing.problems_of(self.account, order)
         if not problems or all(is_transient(problem) for problem in problems):
             return StartOver("The order had become invalid without a lasting cause.")
+        if was_away(problems, self.options.challenge, self.authority.known, order):
+            return StartOver("The CA could not reach certbroker, which was being restarted.")
         return _GivenUp(_merged([refusal_of(problem) for problem in problems]))
 
     def _start_over(self, steps: Steps, cause: str) -> Steps:

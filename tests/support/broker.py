@@ -129,6 +129,11 @@ class DevBroker:
         self.process.kill()
         self.process.wait()
 
+    def kill_if_running(self) -> None:
+        """The same for one that may have died, or was never started."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
     def restart(self) -> Self:
         """Stop and start on the same directory and ports."""
         self.stop()

@@ -1,0 +1,45 @@
+"""The cases of `kill -9`: the point, and at the how manieth time that it is reached the broker dies."""
+
+from __future__ import annotations
+
+# Up to the moment that the CA has been told where to look.
+EARLY = [
+    ("operation.key.before", 1),
+    ("operation.key.after", 1),
+    ("acme.account.before", 1),
+    ("acme.account.after-call", 1),
+    ("acme.account.recorded", 1),
+    ("acme.order.before", 1),
+    ("acme.order.after-call", 1),
+    ("acme.order.recorded", 1),
+    ("acme.challenge.before", 1),
+]
+
+# From there to the end. The first settlement is that of an operation that begins to wait for the CA.
+LATE = [
+    ("acme.challenge.after-call", 1),
+    ("acme.challenge.recorded", 1),
+    ("acme.finalize.before", 1),
+    ("acme.finalize.after-call", 1),
+    ("acme.finalize.recorded", 1),
+    ("acme.certificate.before", 1),
+    ("acme.certificate.after-call", 1),
+    ("acme.certificate.recorded", 1),
+    ("operation.settle.before", 1),
+    ("operation.settle.after", 1),
+    ("operation.settle.before", 2),
+    ("operation.settle.after", 2),
+]
+
+# Commits since the start. Which one it is depends on the course of events: they are spread over an issuance.
+COMMITS = [
+    ("store.before-commit", 9),
+    ("store.after-commit", 11),
+    ("store.before-commit", 13),
+    ("store.after-commit", 15),
+    ("store.before-commit", 17),
+    ("store.after-commit", 19),
+]
+
+# Not on the way of a certificate; the tests of rotation arm each of them.
+ROTATION = {"seal.reseal", *(f"seal.rotate.{step}" for step in ("make", "made", "batch", "destroy", "destroyed"))}

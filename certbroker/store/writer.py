@@ -2,8 +2,8 @@
 
 Writes are functions that are handed to one thread. It runs those that have come meanwhile in one transaction, commits
 once, and only then answers: the cost of making a commit durable (synchronous=FULL) is shared, and nobody is told of a
-write that a power cut could undo. A function that fails undoes only itself. It may be run twice, so it does nothing
-but read and write the database.
+write that a power cut could undo. A function that fails undoes only itself. One that succeeds may run twice before it
+is committed, so it does nothing but read and write the database.
 """
 
 from __future__ import annotations
@@ -30,10 +30,6 @@ _GROUP: Final = 128
 # The event loop and the writer hand the interpreter to each other thousands of times a second. With the usual 5 ms
 # before a busy thread is made to let go, either waits longer for the interpreter than for the disk.
 _SWITCH_INTERVAL: Final = 0.005
-
-
-class _HalfDone(Exception):
-    """A function has failed after it had written something."""
 
 
 class _Job:
@@ -68,6 +64,14 @@ class _Job:
             self._future.set_result(self.result)
         else:
             self._future.set_exception(self.error)
+
+
+class _HalfDone(Exception):
+    """A function has failed after it had written something."""
+
+    def __init__(self, job: _Job) -> None:
+        super().__init__()
+        self.job = job
 
 
 class Writer:
@@ -130,22 +134,25 @@ class Writer:
         return group
 
     def _commit(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
-        """Run and commit the group; afterwards every job has its outcome."""
-        try:
-            try:
-                self._run_together(cursor, group)
-            except _HalfDone:
-                self._run_apart(cursor, group)
-        except BaseException as error:
-            for job in group:
-                job.error = error
+        """Run and commit the group; afterwards every job has its outcome.
 
-    def _run_together(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
-        """Run all without savepoints, which cost as much as a write does.
-
-        A function that fails before it has written anything has nothing to undo. Where one fails later, everything is
-        rolled back and _HalfDone raised.
+        Savepoints would cost as much as the writes. Instead, where a function fails after it has written something, all
+        is rolled back and the others run again without it.
         """
+        while group:
+            try:
+                self._run_group(cursor, group)
+            except _HalfDone as half_done:
+                group = [job for job in group if job is not half_done.job]
+            except BaseException as error:
+                for job in group:
+                    job.error = error
+                return
+            else:
+                return
+
+    def _run_group(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
+        """Run all in one transaction. Raises _HalfDone when one fails that has something to undo."""
         with self._transaction(cursor):
             audited: list[bytes] = []
             for job in group:
@@ -153,19 +160,8 @@ class Writer:
                 if job.attempt(cursor):
                     audited += job.audited
                 elif self._connection.total_changes != before:
-                    raise _HalfDone
+                    raise _HalfDone(job)
             self._chain.append(cursor, audited)
-
-    def _run_apart(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
-        """Run all, each in a savepoint of its own."""
-        with self._transaction(cursor):
-            for job in group:
-                cursor.execute("SAVEPOINT job")
-                if job.attempt(cursor):
-                    self._chain.append(cursor, job.audited)
-                else:
-                    cursor.execute("ROLLBACK TO job")
-                cursor.execute("RELEASE job")
 
     @contextmanager
     def _transaction(self, cursor: sqlite3.Cursor) -> Iterator[None]:

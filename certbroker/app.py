@@ -50,8 +50,6 @@ from certbroker.web.sealed import Entrance, SealedSite
 from certbroker.web.server import Certificate, Listener, bind
 from certbroker.web.site import Site
 
-_CERTIFICATE_CHECK_SECONDS: Final = 60
-
 # Requests that write wait for a commit that they share, so the more wait, the more share it. asyncio has six on two
 # cores.
 _REQUEST_THREADS: Final = 32
@@ -257,7 +255,7 @@ class Application:
     async def _watch_certificate(self) -> None:
         """Swap the certificate whenever its file has changed, by our renewal or by somebody else's."""
         while True:
-            await asyncio.sleep(_CERTIFICATE_CHECK_SECONDS)
+            await asyncio.sleep(self._foundation.configuration.tls.check_seconds)
             try:
                 certificate = await asyncio.to_thread(self._certificate)
                 modified = _modified(certificate)

@@ -60,6 +60,8 @@ class TLSSection(_Section):
     """PEM file with the certificate and its chain. It is read again when it changes."""
     key: Path | None = None
     """PEM file with the private key."""
+    check_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two looks at whether the files have changed, or our own certificate is to be renewed."""
 
     @model_validator(mode="after")
     def _both(self) -> TLSSection:

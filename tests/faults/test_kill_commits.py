@@ -17,7 +17,6 @@ def test_a_broker_killed_at_any_commit_finishes_what_it_acknowledged(
     """Certificates are asked for until the broker dies; what was not acknowledged may be asked for again."""
     base = f"{point}-{count}".replace(".", "-")
     issuer = f"ca-{base}"
-    mortal.start()
     mortal.wire.set_acme_issuer(issuer, pebble.directory_url)
     mortal.start(point, count)
     acknowledged: dict[str, bool] = {}

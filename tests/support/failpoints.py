@@ -35,8 +35,6 @@ LATE = [
 COMMITS = [
     ("store.before-commit", 9),
     ("store.after-commit", 11),
-    ("store.before-commit", 13),
-    ("store.after-commit", 15),
     ("store.before-commit", 17),
     ("store.after-commit", 19),
 ]

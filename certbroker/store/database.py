@@ -36,7 +36,7 @@ class SQLiteStore:
         self._path = path
         self._writer = Writer(self._connect(read_only=False), AuditChain(writer))
         self._spool = AuditSpool(path.parent, self._writer, writer)
-        self._readers = Readers(lambda: self._connect(read_only=True), lambda: self._writer.changes)
+        self._readers = Readers(self._connect_for_reading, lambda: self._writer.changes)
 
     def read(self) -> AbstractContextManager[SQLTransaction]:
         """A consistent view for several statements. Nested reads on one thread share it."""
@@ -78,6 +78,11 @@ class SQLiteStore:
         """Finish the writes that were handed in, then stop."""
         self._spool.close()
         self._writer.close()
+
+    def _connect_for_reading(self, cache_kib: int) -> sqlite3.Connection:
+        connection = self._connect(read_only=True)
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        return connection
 
     def _connect(self, *, read_only: bool) -> sqlite3.Connection:
         """A connection in autocommit mode with our settings."""

@@ -18,6 +18,11 @@ _HOLD: Final = 1.0
 # How many results of queries are kept with it. A secret has at most 25 KB.
 _REMEMBERED: Final = 1024
 
+# SQLite's cache for each connection, in KiB. There is one connection for each thread, and threads are many; the event
+# loop's thread makes most of the reads.
+_THREAD_CACHE: Final = 256
+_LOOP_CACHE: Final = 8192
+
 T = TypeVar("T")
 Query = Callable[[SQLTransaction], T]
 
@@ -111,7 +116,7 @@ class LoopReader:
 class Readers:
     """The reader of each thread."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], changes: Callable[[], int]) -> None:
+    def __init__(self, connect: Callable[[int], sqlite3.Connection], changes: Callable[[], int]) -> None:
         self._connect = connect
         self._changes = changes
         self._local = threading.local()
@@ -120,13 +125,13 @@ class Readers:
         """The reader of the calling thread."""
         reader: ThreadReader | LoopReader | None = getattr(self._local, "reader", None)
         if reader is None:
-            self._local.reader = reader = ThreadReader(self._connect())
+            self._local.reader = reader = ThreadReader(self._connect(_THREAD_CACHE))
         return reader
 
     @contextmanager
     def on_this_loop(self) -> Iterator[None]:
         """While it lasts, the calling thread reads as the one that runs the event loop."""
-        self._local.reader = reader = LoopReader(self._connect(), asyncio.get_running_loop(), self._changes)
+        self._local.reader = reader = LoopReader(self._connect(_LOOP_CACHE), asyncio.get_running_loop(), self._changes)
         try:
             yield
         finally:

@@ -34,8 +34,6 @@ _MEMORY = and_(
 )
 _RECALL = Statement(choose(_m.kek, _m.dek, _m.payload).where(_MEMORY))
 _REMEMBER = insertion(_m, replace=("kek", "dek", "payload"))
-_FORGET = Statement(delete(_m).where(col(_m.vault_id) == bindparam("vault"), col(_m.issuer) == bindparam("issuer")))
-
 _GET_CONTACTS = Statement(choose(ContactsRow.contacts).where(col(ContactsRow.vault_id) == bindparam("vault")))
 _PUT_CONTACTS = insertion(ContactsRow, replace=("contacts",))
 _REMOVE_CONTACTS = Statement(delete(ContactsRow).where(col(ContactsRow.vault_id) == bindparam("vault")))
@@ -121,9 +119,6 @@ class Issuers:
             dek=sealed.dek,
             payload=sealed.payload,
         )
-
-    def forget(self, vault: int, issuer: str) -> None:
-        _FORGET.run(self._cursor, vault=vault, issuer=issuer.lower())
 
     def contacts(self, vault: int) -> tuple[Contact, ...] | None:
         """The vault's contacts, or None when they were never set or have been deleted."""

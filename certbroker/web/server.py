@@ -67,14 +67,9 @@ class _Draining:
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
         self.draining = False
-        self.active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.active += 1
-        try:
-            await self._application(scope, receive, _closing(send) if self.draining else send)
-        finally:
-            self.active -= 1
+        await self._application(scope, receive, _closing(send) if self.draining else send)
 
 
 def _closing(send: Send) -> Send:

@@ -93,7 +93,7 @@ class Writer:
         return future.result()
 
     def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
-        """Have all of them run, each in its own savepoint, and return what each brought or raised."""
+        """Have all of them run, and return what each brought or raised; one that fails undoes only itself."""
         futures: list[Future[T]] = [Future() for _ in works]
         for work, future in zip(works, futures, strict=True):
             self._jobs.put(_Job(work, future))

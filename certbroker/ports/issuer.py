@@ -55,6 +55,8 @@ class IssuanceRequest:
     policy: CertificatePolicy
     key: PrivateKey
     """The key that signed the CSR, which the self-signed issuer signs with too."""
+    replaces: bytes | None = None
+    """The end-entity certificate in DER that this one renews, if it does."""
 
 
 class Journal(Protocol):
@@ -161,12 +163,17 @@ Reply = StillWaiting | CertificateIssued | RequestRefused
 
 
 class IssuerUnavailable(Exception):
-    """Trying later may help: the issuer is down, limits us, or answered nonsense. `retry_at` is what it asked for."""
+    """Trying later may help: the issuer is down, limits us, or answered nonsense. `retry_at` is what it asked for.
 
-    def __init__(self, problem: Problem, retry_at: datetime | None = None) -> None:
+    `committed` says that the issuer may have made the certificate already, or makes it without being asked again: no
+    other issuer may be asked instead.
+    """
+
+    def __init__(self, problem: Problem, retry_at: datetime | None = None, *, committed: bool = False) -> None:
         super().__init__(problem.message)
         self.problem = problem
         self.retry_at = retry_at
+        self.committed = committed
 
 
 class Issuer(Protocol):
@@ -180,6 +187,29 @@ class Issuer(Protocol):
     """
 
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalWindow:
+    """When the issuer wants a certificate renewed (RFC 9773 section 4.2), and when to ask again."""
+
+    start: datetime
+    end: datetime
+    explanation: str | None
+    """A URL of a page that tells people why."""
+    ask_again: timedelta
+
+
+@runtime_checkable
+class SuggestsRenewal(Protocol):
+    """An issuer that knows when its certificates should be renewed."""
+
+    def renewal_window(self, certificate: bytes) -> RenewalWindow | None:
+        """The window for an end-entity certificate in DER; None when the issuer says nothing about this one.
+
+        Blocks on the network and never retries. Raises IssuerUnavailable.
+        """
+        ...
 
 
 @runtime_checkable

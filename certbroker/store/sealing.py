@@ -14,6 +14,7 @@ from certbroker.domain.records import Identity, SealedBytes
 from certbroker.ports.seal import WrappedKey
 from certbroker.store.statement import Cursor, Statement, choose
 from certbroker.store.tables import (
+    ChannelRow,
     IssuerMemoryRow,
     IssuerRow,
     KeyEncryptionKeyRow,
@@ -62,6 +63,11 @@ TABLES: Final = (
         IssuerRow,
         (IssuerRow.vault_id, IssuerRow.name),
         lambda vault, name: Identity(vault, "issuer", name, "password"),
+    ),
+    _Table(
+        ChannelRow,
+        (ChannelRow.vault_id, ChannelRow.name),
+        lambda vault, name: Identity(vault, "channel", name, "secret"),
     ),
     _Table(
         IssuerMemoryRow,

@@ -142,6 +142,7 @@ class OperationRow(SQLModel, table=True):
         Index("operations_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
         Index("operations_pending", "vault_id", "name", unique=True, sqlite_where=text("pending = 1")),
         Index("operations_kek", "kek", sqlite_where=text("kek IS NOT NULL")),
+        Index("operations_retired", "created", sqlite_where=text("pending = 0")),
     )
 
     id: str = Field(primary_key=True)
@@ -185,6 +186,80 @@ class ChallengeRow(SQLModel, table=True):
     token: str = Field(primary_key=True)
     key_authorization: str
     expires: int = Field(sa_column=_big())
+
+
+class LifecycleRow(SQLModel, table=True):
+    """How the current version of a certificate is looked after. `state` is JSON: what is remembered between two looks.
+
+    `fence` counts owners and disturbances: who holds an older number cannot write any more.
+    """
+
+    __tablename__ = "lifecycles"
+    __table_args__ = (
+        Index("lifecycles_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
+        Index("lifecycles_health", "health", sqlite_where=text("health != 'Healthy'")),
+    )
+
+    vault_id: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    health: str
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+    lease_until: int = Field(default=0, sa_column=_big())
+    fence: int = 0
+
+
+class BudgetRow(SQLModel, table=True):
+    """What is left of one rate budget: `full_at` is when it will be whole again, `held_until` a pause asked for."""
+
+    __tablename__ = "budgets"
+    __table_args__ = (Index("budgets_over", "over_at"),)
+
+    bucket: str = Field(primary_key=True)
+    full_at: int = Field(sa_column=_big())
+    held_until: int = Field(default=0, sa_column=_big())
+    reason: str | None = Field(default=None, sa_column=Column(Text))
+    over_at: int = Field(sa_column=_big())
+
+
+class ChannelRow(SQLModel, table=True):
+    """A way to tell somebody about a vault; its secret is sealed. `state` is JSON: how deliveries have gone."""
+
+    __tablename__ = "channels"
+
+    vault_id: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    display: str
+    settings: str = Field(sa_column=Column(Text, nullable=False))
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    created: int = Field(sa_column=_big())
+    updated: int = Field(sa_column=_big())
+    kek: int | None = Field(default=None, sa_column=_kek())
+    dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class OutboxRow(SQLModel, table=True):
+    """An event on its way to one channel. `event_id` is the same for the same happening, so it is told once."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index("outbox_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
+        Index("outbox_dead", "vault_id", "channel", sqlite_where=text("dead = 1")),
+        Index("outbox_over", "created"),
+    )
+
+    vault_id: int = Field(primary_key=True)
+    channel: str = Field(primary_key=True)
+    event_id: str = Field(primary_key=True)
+    event: str = Field(sa_column=Column(Text, nullable=False))
+    created: int = Field(sa_column=_big())
+    act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+    lease_until: int = Field(default=0, sa_column=_big())
+    fence: int = 0
+    attempts: int = 0
+    dead: int = 0
+    problem: str | None = Field(default=None, sa_column=Column(Text))
 
 
 class ApplicationRow(SQLModel, table=True):

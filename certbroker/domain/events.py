@@ -1,0 +1,56 @@
+"""What happens to objects, as others are told of it.
+
+The types are those of Azure Event Grid for Key Vault, and our own for what Key Vault has no word for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from certbroker.domain.objects import Kind
+
+
+class EventType(StrEnum):
+    """What happened."""
+
+    CERTIFICATE_NEW_VERSION = "Microsoft.KeyVault.CertificateNewVersionCreated"
+    CERTIFICATE_NEAR_EXPIRY = "Microsoft.KeyVault.CertificateNearExpiry"
+    CERTIFICATE_EXPIRED = "Microsoft.KeyVault.CertificateExpired"
+    KEY_NEW_VERSION = "Microsoft.KeyVault.KeyNewVersionCreated"
+    KEY_NEAR_EXPIRY = "Microsoft.KeyVault.KeyNearExpiry"
+    KEY_EXPIRED = "Microsoft.KeyVault.KeyExpired"
+    SECRET_NEW_VERSION = "Microsoft.KeyVault.SecretNewVersionCreated"  # noqa: S105  # An event.
+    SECRET_NEAR_EXPIRY = "Microsoft.KeyVault.SecretNearExpiry"  # noqa: S105  # An event.
+    SECRET_EXPIRED = "Microsoft.KeyVault.SecretExpired"  # noqa: S105  # An event.
+    CERTIFICATE_RENEWAL_STARTED = "Certbroker.CertificateRenewalStarted"
+    CERTIFICATE_RENEWAL_FAILED = "Certbroker.CertificateRenewalFailed"
+    CERTIFICATE_RENEWAL_SUGGESTED = "Certbroker.CertificateRenewalSuggested"
+    CERTIFICATE_RENEWAL_STOPPED = "Certbroker.CertificateRenewalStopped"
+    CERTIFICATE_ACTIVATED = "Certbroker.CertificateActivated"
+    CERTIFICATE_NEEDS_PERSON = "Certbroker.CertificateNeedsPerson"
+    ISSUER_WARNING = "Certbroker.IssuerWarning"
+    CHANNEL_TEST = "Certbroker.ChannelTest"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One happening. `id` is made from what happened, so that the same happening has the same id: it is told once.
+
+    `step` tells apart the mails about one certificate version, such as `80%` and `expired`. `message` is for people,
+    one or two sentences; `details` are for machines. Neither holds a secret. Times of validity in Unix seconds.
+    """
+
+    id: str
+    type: EventType
+    vault_id: int
+    kind: Kind
+    name: str
+    version: str
+    at: datetime
+    not_before: int | None = None
+    not_after: int | None = None
+    step: str = ""
+    message: str = ""
+    details: dict[str, str] = field(default_factory=dict)

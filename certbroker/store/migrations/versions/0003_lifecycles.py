@@ -1,0 +1,77 @@
+"""Certificates are looked after: renewal, rate budgets, channels and the outbox."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "lifecycles",
+        sa.Column("vault_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("health", sa.String(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("act_at", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("vault_id", "name"),
+    )
+    op.create_index(
+        "lifecycles_due", "lifecycles", ["act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL")
+    )
+    op.create_index(
+        "lifecycles_health", "lifecycles", ["health"], unique=False, sqlite_where=sa.text("health != 'Healthy'")
+    )
+    # Every certificate that is there is looked at once.
+    op.execute(
+        "INSERT INTO lifecycles (vault_id, name, health, state, act_at, lease_until, fence) "
+        "SELECT vault_id, name, 'Unknown', '{}', 0, 0, 0 FROM objects WHERE kind = 'certificate'"
+    )
+    op.create_table(
+        "budgets",
+        sa.Column("bucket", sa.String(), nullable=False),
+        sa.Column("full_at", sa.BigInteger(), nullable=False),
+        sa.Column("held_until", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("over_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("bucket"),
+    )
+    op.create_index("budgets_over", "budgets", ["over_at"], unique=False)
+    op.create_table(
+        "channels",
+        sa.Column("vault_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("display", sa.String(), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("updated", sa.BigInteger(), nullable=False),
+        sa.Column("kek", sa.Integer(), sa.ForeignKey("keks.id", name="channels_kek"), nullable=True),
+        sa.Column("dek", sa.LargeBinary(), nullable=True),
+        sa.Column("payload", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("vault_id", "name"),
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("vault_id", sa.Integer(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("event_id", sa.String(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("act_at", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("dead", sa.Integer(), nullable=False),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("vault_id", "channel", "event_id"),
+    )
+    op.create_index("outbox_due", "outbox", ["act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL"))
+    op.create_index("outbox_dead", "outbox", ["vault_id", "channel"], unique=False, sqlite_where=sa.text("dead = 1"))
+    op.create_index("outbox_over", "outbox", ["created"], unique=False)
+    op.create_index("operations_retired", "operations", ["created"], unique=False, sqlite_where=sa.text("pending = 0"))

@@ -230,7 +230,7 @@ def _certificates(text: str) -> list[bytes]:
 
 
 def register(router: Router) -> None:
-    read = Route("CertificateGet", "certificates/read", get)
+    read = Route("CertificateGet", "certificates/read", get, quick=True)
     change = Route("CertificateUpdate", "certificates/update/action", update, writes=True)
     for pattern in ("/certificates/{name}", "/certificates/{name}/{version}"):
         router.add("GET", pattern, read)
@@ -249,7 +249,10 @@ def register(router: Router) -> None:
             f"/certificates/{{name}}/{pattern}",
             Route(operation, f"certificates/{action}", handler, writes=True),
         )
-    router.add("GET", "/certificates/{name}/policy", Route("CertificatePolicyGet", "certificates/read", get_policy))
-    router.add(
-        "GET", "/certificates/{name}/pending", Route("CertificatePendingGet", "certificates/read", get_operation)
-    )
+    for segment, operation, handler in (
+        ("policy", "CertificatePolicyGet", get_policy),
+        ("pending", "CertificatePendingGet", get_operation),
+    ):
+        router.add(
+            "GET", f"/certificates/{{name}}/{segment}", Route(operation, "certificates/read", handler, quick=True)
+        )

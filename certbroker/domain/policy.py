@@ -28,6 +28,8 @@ EMAIL_CONTACTS: Final = "EmailContacts"
 # the arithmetic honest. It is what Key Vault's own console allows for its integrated issuers times ten.
 MAX_VALIDITY_MONTHS: Final = 1200
 MAX_NAMES: Final = 100
+MAX_ISSUERS: Final = 5
+MAX_ACTIVATION_DELAY: Final = 24 * 90
 
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+", re.ASCII)
 # Names that OpenSSL and Windows write and RFC 4514 does not list.
@@ -111,6 +113,13 @@ class CertificatePolicy:
     enabled: bool = True
     created: int = 0
     updated: int = field(default=0)
+    standby_issuers: tuple[str, ...] = ()
+    activation_delay_hours: int = 0
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """The issuer, and those that are asked in this order when it is down, limited, or refuses."""
+        return (self.issuer, *self.standby_issuers)
 
     def check(self) -> None:
         """Raise Invalid, naming the field, when a certificate could not be made from this policy."""
@@ -136,6 +145,16 @@ class CertificatePolicy:
             action.check(self.validity_months)
         if not self.issuer:
             raise Invalid("issuer.name is empty: use Self, Unknown, or the name of an issuer of this vault.")
+        self._check_standby()
+        if not 0 <= self.activation_delay_hours <= MAX_ACTIVATION_DELAY:
+            raise Invalid(f"activation_delay_hours is between 0 and {MAX_ACTIVATION_DELAY}.")
+
+    def _check_standby(self) -> None:
+        names = [name.lower() for name in self.issuers]
+        if len(names) > 1 and {SELF.lower(), UNKNOWN.lower()} & set(names):
+            raise Invalid("standby_issuers are issuers of this vault that stand in for another: not Self, not Unknown.")
+        if len(set(names)) != len(names) or len(names) > MAX_ISSUERS:
+            raise Invalid(f"standby_issuers names an issuer twice, or more than {MAX_ISSUERS - 1}.")
 
 
 @lru_cache(maxsize=1024)

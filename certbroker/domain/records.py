@@ -8,6 +8,7 @@ from datetime import datetime
 from certbroker.domain.objects import Attributes, Deletion, Kind
 from certbroker.domain.operation import State
 from certbroker.domain.policy import CertificatePolicy
+from certbroker.domain.renewal import Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,29 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """Why the engine itself started an operation. `replaces` is the version that the new one renews."""
+
+    trigger: Trigger
+    reason: str
+    replaces: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Which of the policy's issuers is asked, counted from 0, since when, and which have refused already."""
+
+    issuer: int = 0
+    since: datetime | None = None
+    refused: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A certificate operation as it is stored. `version` is the version that it will make.
 
-    `fence` counts the owners it has had: who holds an older number cannot write any more.
+    `cause` is None where somebody asked for it. `fence` counts the owners it has had: who holds an older number cannot
+    write any more.
     """
 
     id: str
@@ -121,6 +141,13 @@ class Operation:
     cancellation_requested: bool = False
     sealed_key: SealedBytes | None = None
     fence: int = 0
+    cause: Cause | None = None
+    turn: Turn = Turn()
+
+    @property
+    def issuer(self) -> str:
+        """The name of the issuer whose turn it is."""
+        return self.policy.issuers[self.turn.issuer]
 
     @property
     def key_identity(self) -> Identity:

@@ -191,7 +191,9 @@ class ChallengeRow(SQLModel, table=True):
 class LifecycleRow(SQLModel, table=True):
     """How the current version of a certificate is looked after. `state` is JSON: what is remembered between two looks.
 
-    `fence` counts owners and disturbances: who holds an older number cannot write any more.
+    `issuer` is the one that the current version came from, if it was one of ours. `staged` is a newer version that
+    becomes current at `activate_at`. `fence` counts owners and disturbances: who holds an older number cannot write
+    any more; a lease is an `act_at` in the future.
     """
 
     __tablename__ = "lifecycles"
@@ -204,8 +206,10 @@ class LifecycleRow(SQLModel, table=True):
     name: str = Field(primary_key=True)
     health: str
     state: str = Field(sa_column=Column(Text, nullable=False))
+    issuer: str | None = None
+    staged: str | None = None
+    activate_at: int | None = Field(default=None, sa_column=_big(nullable=True))
     act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
-    lease_until: int = Field(default=0, sa_column=_big())
     fence: int = 0
 
 

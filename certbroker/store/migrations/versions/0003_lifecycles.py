@@ -16,8 +16,10 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("health", sa.String(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("issuer", sa.String(), nullable=True),
+        sa.Column("staged", sa.String(), nullable=True),
+        sa.Column("activate_at", sa.BigInteger(), nullable=True),
         sa.Column("act_at", sa.BigInteger(), nullable=True),
-        sa.Column("lease_until", sa.BigInteger(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("vault_id", "name"),
     )
@@ -29,8 +31,8 @@ def upgrade() -> None:
     )
     # Every certificate that is there is looked at once.
     op.execute(
-        "INSERT INTO lifecycles (vault_id, name, health, state, act_at, lease_until, fence) "
-        "SELECT vault_id, name, 'Unknown', '{}', 0, 0, 0 FROM objects WHERE kind = 'certificate'"
+        "INSERT INTO lifecycles (vault_id, name, health, state, act_at, fence) "
+        "SELECT vault_id, name, 'Unknown', '{}', 0, 0 FROM objects WHERE kind = 'certificate'"
     )
     op.create_table(
         "budgets",

@@ -2,7 +2,7 @@
 
     Prepared ──KeyMade──► AwaitingIssuer ──Issued──► Completed
         │                   │   ▲  │ ──Refused───► Failed
-        │                   └───┘ Waiting, Unavailable
+        │                   └───┘ Waiting, Unavailable, HandedOver
         └──KeyMade──► AwaitingMerge ──Issued──► Completed
 
     CancelRequested ends any unfinished state as Cancelled, DeadlinePassed as Failed.
@@ -121,6 +121,14 @@ class Unavailable:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """It is the turn of another of the policy's issuers; the problem is why."""
+
+    detail: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
 class Issued:
     """The certificate is there, checked, and stored in the same transaction as this event."""
 
@@ -142,7 +150,7 @@ class DeadlinePassed:
     """The operation took longer than it may."""
 
 
-Event = KeyMade | Waiting | Unavailable | Issued | Refused | CancelRequested | DeadlinePassed
+Event = KeyMade | Waiting | Unavailable | HandedOver | Issued | Refused | CancelRequested | DeadlinePassed
 
 
 def advance(state: State, event: Event, now: datetime) -> State:
@@ -156,6 +164,10 @@ def advance(state: State, event: Event, now: datetime) -> State:
             return AwaitingIssuer(state.csr, until, detail)
         case AwaitingIssuer() | Prepared(), Unavailable(problem, retry_at):
             return _later(state, problem, retry_at, now)
+        case Prepared(), HandedOver():
+            return Prepared(now)
+        case AwaitingIssuer(csr), HandedOver(detail, problem):
+            return AwaitingIssuer(csr, now, detail, problem=problem)
         case ((AwaitingIssuer(csr) | AwaitingMerge(csr)), Issued()):
             return Completed(csr)
         case ((AwaitingIssuer(csr) | AwaitingMerge(csr)), Refused(problem)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from certbroker.domain.objects import Attributes, Deletion, Kind
 from certbroker.domain.operation import State
@@ -148,6 +148,11 @@ class Operation:
     def issuer(self) -> str:
         """The name of the issuer whose turn it is."""
         return self.policy.issuers[self.turn.issuer]
+
+    @property
+    def rest(self) -> timedelta:
+        """How long the new version waits before it becomes the current one. What somebody asked for does not wait."""
+        return timedelta(hours=self.policy.activation_delay_hours) if self.cause else timedelta(0)
 
     @property
     def key_identity(self) -> Identity:

@@ -64,7 +64,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Somebody wants a renewal now: an operator, or the broker itself for a reason outside of the certificate's life."""
+    """Somebody wants a renewal now: an operator, or the broker for a reason outside of the certificate's life."""
 
     trigger: Trigger
     reason: str
@@ -147,7 +147,9 @@ def _in_progress(facts: Facts, now: datetime) -> Decision | None:
 
 
 def _person_is_issuer(facts: Facts, now: datetime) -> Decision | None:
-    return Leave("A person brings its certificates: create a new version and merge the answer.") if facts.manual else None
+    return (
+        Leave("A person brings its certificates: create a new version and merge the answer.") if facts.manual else None
+    )
 
 
 def _disabled(facts: Facts, now: datetime) -> Decision | None:
@@ -272,7 +274,7 @@ def retry_after(failures: int, remaining: timedelta) -> timedelta:
 
     A tenth of what is left at most, so that there are always several more tries.
     """
-    pause = min(_LAST_RETRY, _FIRST_RETRY * 2 ** min(failures - 1, 10))
+    pause = min(_LAST_RETRY, _FIRST_RETRY * (1 << min(failures - 1, 10)))
     return max(_FIRST_RETRY, min(pause, remaining / 10)) if remaining > timedelta(0) else pause
 
 

@@ -88,6 +88,8 @@ class Backups:
                 transaction.objects.set_current(vault.id, each, contents.name, contents.current)
             if contents.policy is not None:
                 transaction.objects.put_policy(vault.id, contents.name, contents.policy)
+            if kind is Kind.CERTIFICATE:
+                transaction.lifecycles.disturb(vault.id, contents.name, now)
             restored = transaction.objects.get(vault.id, kind, contents.name)
             if restored is None:
                 raise Invalid("The backup holds no version.")

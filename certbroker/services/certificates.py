@@ -75,21 +75,18 @@ class Certificates:
             transaction.objects.put_policy(vault.id, name, policy)
             if head is None:
                 transaction.objects.reserve(vault.id, Kind.CERTIFICATE, name)
-            operation = Operation(
-                id=new_version(),
-                vault_id=vault.id,
-                name=head.name if head else name,
-                version=new_version(),
-                policy=policy,
-                state=states.Prepared(now),
-                created=now,
-                deadline=now + states.DEADLINE,
+            operation = self._operations.begin(
+                transaction,
+                vault.id,
+                head.name if head else name,
+                policy,
+                now,
                 tags=changes.tags or {},
                 enabled=changes.enabled is not False,
                 preserve_order=preserve_order,
             )
             transaction.audit(record(caller, now, f"/certificates/{name}/pending", status=202))
-            return self._operations.add(transaction, operation)
+            return operation
 
         operation = self._store.write(work)
         if _is_manual(operation.policy):
@@ -143,7 +140,7 @@ class Certificates:
                 changes.tags or {},
             )
             versions = completion.versions(self._seal, self._keystore, key, now)
-            certificate = store(transaction, vault.id, versions)
+            certificate = store(transaction, vault.id, versions, now)
             transaction.audit(record(caller, now, f"/certificates/{name}/{version}"))
             return CertificateView(certificate, policy, transaction.operations.pending(vault.id, name))
 
@@ -186,6 +183,7 @@ class Certificates:
                 behind = transaction.objects.get(vault.id, kind, name, found.version)
                 if behind is not None:
                     transaction.objects.change(vault.id, kind, behind, backing, seconds)
+            transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/certificates/{found.name}/{found.version}"))
             if version:
                 return CertificateView(changed)
@@ -212,6 +210,7 @@ class Certificates:
             live(transaction, vault.id, Kind.CERTIFICATE, name)
             policy = _revised(transaction, vault, name, revise, now)
             transaction.objects.put_policy(vault.id, name, policy)
+            transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/certificates/{name}/policy"))
             return policy
 
@@ -245,6 +244,7 @@ class Certificates:
         def work(transaction: SQLTransaction) -> Operation:
             operation = _pending(transaction, vault, name, None)
             transaction.operations.remove(vault.id, name)
+            transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/certificates/{name}/pending"))
             return operation
 
@@ -282,7 +282,7 @@ class Certificates:
                     enabled=operation.enabled if changes.enabled is None else changes.enabled,
                 )
             versions = Completion.of(operation, ordered, parsed).versions(self._seal, self._keystore, key, now)
-            certificate = store(transaction, vault.id, versions)
+            certificate = store(transaction, vault.id, versions, now, issuer=operation.issuer)
             done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
             transaction.operations.save(done)
             transaction.audit(record(caller, now, f"/certificates/{name}/{operation.version}", status=201))
@@ -335,8 +335,8 @@ def _check(transaction: SQLTransaction, vault: Vault, policy: CertificatePolicy)
     check_expressible(policy)
     if _is_manual(policy) or policy.issuer.lower() == SELF.lower():
         return
-    issuer = transaction.issuers.get(vault.id, policy.issuer)
-    if issuer is None:
-        raise Invalid(
-            f"issuer.name {policy.issuer[:64]!r} is neither Self nor Unknown nor an issuer of this vault; set it first."
-        )
+    for name in policy.issuers:
+        if transaction.issuers.get(vault.id, name) is None:
+            raise Invalid(
+                f"issuer.name {name[:64]!r} is neither Self nor Unknown nor an issuer of this vault; set it first."
+            )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -16,6 +17,10 @@ from certbroker.domain.records import CertificateFacts, KeyFacts, Operation, Ver
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.store.transaction import SQLTransaction
+
+# Between the making of a certificate and the first look at how it is to be renewed: nothing is due that early, and
+# those who wait for other certificates go first.
+FIRST_LOOK: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,39 @@ class Completion:
         return certificate, backing, secret
 
 
-def store(transaction: SQLTransaction, vault_id: int, versions: tuple[Version, Version, Version]) -> Version:
-    """Store a certificate with its key and secret, and return it."""
+def store(
+    transaction: SQLTransaction,
+    vault_id: int,
+    versions: tuple[Version, Version, Version],
+    now: datetime,
+    *,
+    issuer: str | None = None,
+    rest: timedelta = timedelta(0),
+) -> Version:
+    """Store a certificate with its key and secret, and return it.
+
+    It becomes the current version after `rest`: at once, or while the version before it is still valid for as long
+    again.
+    """
     certificate, backing, secret = versions
-    head = transaction.objects.head(vault_id, Kind.CERTIFICATE, certificate.name)
+    name = certificate.name
+    head = transaction.objects.head(vault_id, Kind.CERTIFICATE, name)
     previous = head.current if head and head.current else None
-    transaction.objects.add(vault_id, certificate, backing, replace(secret, previous=previous))
+    stored = (certificate, backing, replace(secret, previous=previous))
+    remaining = _remaining(transaction, vault_id, name, now) if rest else timedelta(0)
+    if remaining > timedelta(0):
+        activate_at = now + min(rest, remaining / 2)
+        transaction.objects.stage(vault_id, *stored)
+        transaction.lifecycles.stage(vault_id, name, issuer, certificate.version, activate_at, now + FIRST_LOOK)
+    else:
+        transaction.objects.add(vault_id, *stored)
+        transaction.lifecycles.made(vault_id, name, issuer, now + FIRST_LOOK)
     return certificate
+
+
+def _remaining(transaction: SQLTransaction, vault_id: int, name: str, now: datetime) -> timedelta:
+    """For how long the current version is valid."""
+    current = transaction.objects.get(vault_id, Kind.CERTIFICATE, name)
+    if current is None or current.certificate is None:
+        return timedelta(0)
+    return datetime.fromtimestamp(current.certificate.not_after, now.tzinfo) - now

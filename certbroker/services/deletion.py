@@ -51,6 +51,7 @@ class Deletions:
                 transaction.objects.mark(vault.id, each, name, deletion)
             if kind is Kind.CERTIFICATE:
                 transaction.operations.remove(vault.id, name)
+                transaction.lifecycles.remove(vault.id, name)
             transaction.audit(record(caller, now, f"/{kind}s/{head.name}"))
             return _deleted(transaction, vault, kind, name)
 
@@ -69,6 +70,8 @@ class Deletions:
             found = _deleted(transaction, vault, kind, name).version
             for each in with_backing(kind):
                 transaction.objects.mark(vault.id, each, name, None)
+            if kind is Kind.CERTIFICATE:
+                transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/deleted{kind}s/{found.name}"))
             return found
 

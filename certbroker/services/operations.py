@@ -17,7 +17,8 @@ from certbroker.domain.errors import BrokerError, Invalid, LeaseLost, NotFound
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
-from certbroker.domain.records import Operation
+from certbroker.domain.policy import CertificatePolicy
+from certbroker.domain.records import Cause, Operation, Turn
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
@@ -34,12 +35,16 @@ from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.completion import Completion, store
 from certbroker.services.issuers import Issuers
+from certbroker.services.naming import new_version
 from certbroker.store.database import SQLiteStore
 from certbroker.store.operations import Due
 from certbroker.store.transaction import SQLTransaction
 
 # Longer than any single outside call may take, so that a living owner never loses its lease between two writes.
 LEASE: Final = timedelta(seconds=120)
+
+# So long an issuer may be down or limited before a standby issuer is asked, where the policy names one.
+STANDBY_AFTER: Final = timedelta(minutes=10)
 
 _UNEXPECTED: Final = Problem(
     "InternalError", "An unexpected error happened; the log has the details. It is tried again."
@@ -84,13 +89,44 @@ class Operations:
 
     def add(self, transaction: SQLTransaction, operation: Operation) -> Operation:
         """Add a new operation. One that needs this machine only is claimed by that, to be worked on at once."""
-        kind = self._kind(operation.vault_id, operation.policy.issuer)
+        kind = self._kind(operation.vault_id, operation.issuer)
         if kind is None or not kind.local:
             transaction.operations.add(operation)
             return operation
         claimed = replace(operation, fence=1)
         transaction.operations.add(claimed, self._owner, operation.created + LEASE)
         return claimed
+
+    def begin(
+        self,
+        transaction: SQLTransaction,
+        vault_id: int,
+        name: str,
+        policy: CertificatePolicy,
+        now: datetime,
+        *,
+        tags: dict[str, str],
+        enabled: bool = True,
+        preserve_order: bool = False,
+        cause: Cause | None = None,
+    ) -> Operation:
+        """Start an operation that makes a new version of the certificate by this policy."""
+        operation = Operation(
+            id=new_version(),
+            vault_id=vault_id,
+            name=name,
+            version=new_version(),
+            policy=policy,
+            state=states.Prepared(now),
+            created=now,
+            deadline=now + states.DEADLINE,
+            tags=tags,
+            enabled=enabled,
+            preserve_order=preserve_order,
+            cause=cause,
+            turn=Turn(since=now),
+        )
+        return self.add(transaction, operation)
 
     def next_due(self) -> datetime | None:
         """When there is work again, as far as is known now."""
@@ -156,21 +192,63 @@ class Operations:
             self._abandon(operation)
             return self._settlement(operation, states.DeadlinePassed())
         try:
-            kind = self._issuers.kind(operation.vault_id, operation.policy.issuer)
+            kind = self._issuers.kind(operation.vault_id, operation.issuer)
             if isinstance(operation.state, states.Prepared):
                 operation, key = self._make_key(operation, merge=kind.manual, save=not (kind.local or kind.manual))
                 if kind.manual:
                     return Settlement(operation, _saving(operation))
             else:
                 key = self._key(operation)
-            issuer = self._issuers.open(operation.vault_id, operation.policy.issuer)
-            request = IssuanceRequest(operation.id, states.csr_of(operation.state) or b"", operation.policy, key)
-            reply = issuer.advance(request, OperationJournal(self._store, self._clock, operation))
+            issuer = self._issuers.open(operation.vault_id, operation.issuer)
+            reply = issuer.advance(self._request(operation, key), OperationJournal(self._store, self._clock, operation))
             return self._taken(operation, key, reply)
         except IssuerUnavailable as unavailable:
-            return self._settlement(operation, states.Unavailable(unavailable.problem, unavailable.retry_at))
+            return self._unavailable(operation, unavailable)
         except (Invalid, NotFound) as refusal:
-            return self._settlement(operation, states.Refused(Problem("IssuerSettingsInvalid", refusal.message)))
+            return self._refused(operation, Problem("IssuerSettingsInvalid", refusal.message))
+
+    def _request(self, operation: Operation, key: PrivateKey) -> IssuanceRequest:
+        """What the issuer is asked for. A version to replace means something to the issuer that made it only."""
+        replaces = None
+        if operation.cause is not None and operation.turn.issuer == 0:
+            replaced = self._store.glance().objects.get(
+                operation.vault_id, Kind.CERTIFICATE, operation.name, operation.cause.replaces
+            )
+            replaces = replaced.certificate.leaf if replaced is not None and replaced.certificate is not None else None
+        return IssuanceRequest(operation.id, states.csr_of(operation.state) or b"", operation.policy, key, replaces)
+
+    def _unavailable(self, operation: Operation, unavailable: IssuerUnavailable) -> Settlement:
+        """Wait, or ask a standby issuer when the wait is too long."""
+        now = self._clock.now()
+        turn, retry_at = operation.turn, unavailable.retry_at
+        patience = (turn.since or operation.created) + STANDBY_AFTER
+        too_long = now >= patience or (retry_at is not None and retry_at >= patience)
+        following = next_turn(operation, now)
+        if following is None or unavailable.committed or not too_long:
+            return self._settlement(operation, states.Unavailable(unavailable.problem, retry_at))
+        return self._handed_over(operation, following, unavailable.problem)
+
+    def _refused(self, operation: Operation, problem: Problem) -> Settlement:
+        """The end, unless there is an issuer that has not refused."""
+        turn = replace(operation.turn, refused=(*operation.turn.refused, operation.turn.issuer))
+        following = next_turn(replace(operation, turn=turn), self._clock.now())
+        if following is None:
+            return self._settlement(operation, states.Refused(problem))
+        return self._handed_over(operation, following, problem)
+
+    def _handed_over(self, operation: Operation, turn: Turn, problem: Problem) -> Settlement:
+        """It is another issuer's turn. The one that had it cleans up; it is not asked to finish what it has begun."""
+        self._abandon(operation)
+        after = replace(operation, turn=turn)
+        detail = f"The issuer {operation.issuer} could not be used; {after.issuer} is asked instead. {problem.message}"
+        state = states.advance(operation.state, states.HandedOver(detail, problem), self._clock.now())
+        after = replace(after, state=state)
+
+        def write(transaction: SQLTransaction) -> None:
+            transaction.operations.take_turn(after)
+            transaction.operations.save(after)
+
+        return Settlement(operation, write)
 
     def _make_key(self, operation: Operation, *, merge: bool, save: bool) -> tuple[Operation, PrivateKey]:
         """Make or reuse the key and build the CSR.
@@ -213,7 +291,7 @@ class Operations:
             case StillWaiting(pause, detail):
                 return self._settlement(operation, states.Waiting(self._clock.now() + pause, detail))
             case RequestRefused(problem):
-                return self._settlement(operation, states.Refused(problem))
+                return self._refused(operation, problem)
             case CertificateIssued(chain):
                 try:
                     return self._completion(operation, key, chain)
@@ -221,7 +299,7 @@ class Operations:
                     problem = Problem(
                         "IssuedCertificateInvalid", f"The issuer's answer is not usable. {refusal.message}"
                     )
-                    return self._settlement(operation, states.Refused(problem))
+                    return self._refused(operation, problem)
 
     def _completion(self, operation: Operation, key: PrivateKey, chain: tuple[bytes, ...]) -> Settlement:
         """Check what was issued; it is stored in one transaction with the operation's end. Raises Invalid."""
@@ -238,7 +316,7 @@ class Operations:
 
         def write(transaction: SQLTransaction) -> None:
             transaction.operations.save(done)
-            store(transaction, operation.vault_id, versions)
+            store(transaction, operation.vault_id, versions, now, issuer=operation.issuer, rest=operation.rest)
             transaction.audit(record(caller, now, f"/certificates/{operation.name}/{operation.version}"))
 
         return Settlement(operation, write)
@@ -248,9 +326,9 @@ class Operations:
         if not isinstance(operation.state, states.AwaitingIssuer):
             return
         try:
-            issuer = self._issuers.open(operation.vault_id, operation.policy.issuer)
+            issuer = self._issuers.open(operation.vault_id, operation.issuer)
             if isinstance(issuer, Abandons):
-                request = IssuanceRequest(operation.id, operation.state.csr, operation.policy, self._key(operation))
+                request = self._request(operation, self._key(operation))
                 issuer.abandon(request, OperationJournal(self._store, self._clock, operation))
         except (BrokerError, IssuerUnavailable) as error:
             _log.warning("issuer could not clean up", operation=operation.id, reason=str(error))
@@ -265,6 +343,7 @@ class Operations:
         def write(transaction: SQLTransaction) -> None:
             transaction.operations.save(after)
             if finished:
+                transaction.lifecycles.disturb(operation.vault_id, operation.name, now)
                 caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
                 outcome = state.problem.code if isinstance(state, states.Failed) else type(state).__name__
                 transaction.audit(record(caller, now, f"/certificates/{operation.name}/pending", outcome, 0))
@@ -284,6 +363,14 @@ def _nothing(transaction: SQLTransaction) -> None:
     """Write nothing: somebody else does."""
 
 
+def next_turn(operation: Operation, now: datetime) -> Turn | None:
+    """The turn of the next issuer that has not refused, in the policy's order and around; None when there is none."""
+    turn, count = operation.turn, len(operation.policy.issuers)
+    order = [(turn.issuer + step) % count for step in range(1, count)]
+    left = [issuer for issuer in order if issuer not in turn.refused]
+    return Turn(left[0], now, turn.refused) if left else None
+
+
 class OperationJournal:
     """The journal of one operation: every entry is on disk, and the lease extended, before the method returns."""
 
@@ -291,17 +378,23 @@ class OperationJournal:
         self._store = store
         self._clock = clock
         self._operation = operation
+        # Each issuer that has had its turn finds the steps that it took itself.
+        self._turn = f"{operation.turn.issuer}." if operation.turn.issuer else ""
 
     def intend(self, step: str, **about: str) -> None:
         until = self._clock.now() + LEASE
-        self._store.write(lambda transaction: transaction.operations.intend(self._operation, step, about, until))
+        self._store.write(
+            lambda transaction: transaction.operations.intend(self._operation, self._turn + step, about, until)
+        )
 
     def record(self, step: str, **reply: str) -> None:
         until = self._clock.now() + LEASE
-        self._store.write(lambda transaction: transaction.operations.record(self._operation, step, reply, until))
+        self._store.write(
+            lambda transaction: transaction.operations.record(self._operation, self._turn + step, reply, until)
+        )
 
     def intended(self, step: str) -> Mapping[str, str] | None:
-        return self._store.glance().operations.entry(self._operation.id, step)[0]
+        return self._store.glance().operations.entry(self._operation.id, self._turn + step)[0]
 
     def recorded(self, step: str) -> Mapping[str, str] | None:
-        return self._store.glance().operations.entry(self._operation.id, step)[1]
+        return self._store.glance().operations.entry(self._operation.id, self._turn + step)[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -39,7 +39,8 @@ _KEYS = ["vault_id", "name"]
 _DISTURB = Statement(_new.on_conflict_do_update(index_elements=_KEYS, set_=_disturbed))
 _MADE = Statement(
     _new.on_conflict_do_update(
-        index_elements=_KEYS, set_=_disturbed | {"issuer": _new.excluded.issuer, "staged": null(), "activate_at": null()}
+        index_elements=_KEYS,
+        set_=_disturbed | {"issuer": _new.excluded.issuer, "staged": null(), "activate_at": null()},
     )
 )
 _STAGE = Statement(
@@ -73,14 +74,20 @@ _SAVE = Statement(
         activate_at=case((bindparam("activated") == 1, null()), else_=col(_l.activate_at)),
     )
 )
-_WISH = Statement(update(_l).where(_THIS).values(state=bindparam("new_state"), act_at=bindparam("new_act_at"), fence=col(_l.fence) + 1))
+_WISH = Statement(
+    update(_l)
+    .where(_THIS)
+    .values(state=bindparam("new_state"), act_at=bindparam("new_act_at"), fence=col(_l.fence) + 1)
+)
 _REMOVE = Statement(delete(_l).where(_THIS))
 _COUNT = Statement(choose(func.count()).select_from(_l))
 _COUNTS = Statement(choose(_l.health, func.count()).where(col(_l.health) != "Healthy").group_by(col(_l.health)))
 _UNWELL = Statement(
     choose(*_COLUMNS).where(col(_l.health) == bindparam("health")).order_by(col(_l.act_at)).limit(bindparam("count"))
 )
-_NEXT = Statement(choose(*_COLUMNS).where(col(_l.act_at).is_not(None)).order_by(col(_l.act_at)).limit(bindparam("count")))
+_NEXT = Statement(
+    choose(*_COLUMNS).where(col(_l.act_at).is_not(None)).order_by(col(_l.act_at)).limit(bindparam("count"))
+)
 _WITHIN = and_(col(_l.act_at) > bindparam("now"), col(_l.act_at) <= bindparam("until"))
 _RELEASE = Statement(update(_l).where(_WITHIN).values(act_at=bindparam("new_act_at")))
 _CALL_BACK = Statement(
@@ -125,7 +132,9 @@ class Lifecycles:
         """There is a new current version, from that issuer."""
         self._upsert(_MADE, vault, name, act_at, issuer)
 
-    def stage(self, vault: int, name: str, issuer: str, version: str, activate_at: datetime, act_at: datetime) -> None:
+    def stage(
+        self, vault: int, name: str, issuer: str | None, version: str, activate_at: datetime, act_at: datetime
+    ) -> None:
         """There is a new version that becomes current later."""
         self._upsert(_STAGE, vault, name, act_at, issuer, version, micros(activate_at))
 

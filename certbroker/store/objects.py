@@ -172,6 +172,10 @@ class Objects:
             self._cursor,
             [_head_row(vault, version.kind, version.name, version.version, version.managed) for version in versions],
         )
+        self.stage(vault, *versions)
+
+    def stage(self, vault: int, *versions: Version) -> None:
+        """Store new versions of objects that are there, and leave the current ones as they are."""
         _INSERT.run_many(self._cursor, [_version_row(vault, version) for version in versions])
 
     def change(self, vault: int, kind: Kind, version: Version, changes: Changes, now: int) -> Version:

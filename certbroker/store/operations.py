@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from certbroker.domain import operation as states
 from certbroker.domain.errors import LeaseLost
-from certbroker.domain.records import Operation, SealedBytes
+from certbroker.domain.records import Cause, Operation, SealedBytes, Turn
 from certbroker.store.objects import decode_policy, encode_policy
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import JournalRow, OperationRow
@@ -52,6 +52,11 @@ _STATE = Statement(
         payload=bindparam("new_payload"),
     )
 )
+_TURN = Statement(
+    update(_p)
+    .where(_THIS, col(_p.fence) == bindparam("owner_fence"))
+    .values(issuer=bindparam("new_issuer"), options=bindparam("new_options"))
+)
 _CANCEL = Statement(
     update(_p).where(_THIS).values(cancellation_requested=1, act_at=bindparam("new_act_at"), lease_until=0)
 )
@@ -81,6 +86,10 @@ _REMOVE = Statement(delete(_p).where(_NAMED))
 _FORGET_JOURNAL = Statement(
     delete(JournalRow).where(col(JournalRow.operation_id).in_(choose(col(_p.id)).where(_NAMED)))
 )
+_RETIRED = choose(_p.id).where(col(_p.pending) == literal_column("0"), col(_p.created) < bindparam("before"))
+_OLD = Statement(_RETIRED.order_by(col(_p.created)).limit(bindparam("count")))
+_FORGET = Statement(delete(_p).where(_THIS))
+_FORGET_ENTRIES = Statement(delete(JournalRow).where(col(JournalRow.operation_id) == bindparam("id")))
 _LIST = Statement(
     choose(*_COLUMNS)
     .where(
@@ -115,13 +124,18 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+_FIRST: Final = Turn()
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the create request asked for beyond the policy."""
+    """What the operation was started with beyond the policy, and whose turn it is."""
 
     tags: dict[str, str]
     enabled: bool = True
     preserve_order: bool = False
+    cause: Cause | None = None
+    turn: Turn = _FIRST
 
 
 _OPTIONS: Final = msgspec.json.Decoder(Options)
@@ -169,10 +183,10 @@ class Operations:
             name=operation.name.lower(),
             display=operation.name,
             version=operation.version,
-            issuer=operation.policy.issuer.lower(),
+            issuer=operation.issuer.lower(),
             policy=encode_policy(operation.policy),
             state=_encode_state(operation.state),
-            options=_encode(Options(operation.tags, operation.enabled, operation.preserve_order)),
+            options=_options(operation),
             pending=1,
             cancellation_requested=0,
             created=micros(operation.created),
@@ -210,6 +224,18 @@ class Operations:
             )
         )
 
+    def take_turn(self, operation: Operation) -> None:
+        """Write whose turn it is. LeaseLost as for `save`."""
+        _owned(
+            _TURN.run(
+                self._cursor,
+                id=operation.id,
+                owner_fence=operation.fence,
+                new_issuer=operation.issuer.lower(),
+                new_options=_options(operation),
+            )
+        )
+
     def request_cancellation(self, operation_id: str, now: datetime) -> None:
         """Note that the owner wants it ended, and make it due at once."""
         _CANCEL.run(self._cursor, id=operation_id, new_act_at=micros(now))
@@ -223,6 +249,14 @@ class Operations:
         """Forget all operations of a name, with their journals and unfinished keys."""
         _FORGET_JOURNAL.run(self._cursor, vault=vault, name=name.lower())
         _REMOVE.run(self._cursor, vault=vault, name=name.lower())
+
+    def forget_retired(self, before: datetime, count: int) -> int:
+        """Forget so many operations that were made before then and are not shown any more; return how many went."""
+        ids = [row[0] for row in _OLD.all(self._cursor, before=micros(before), count=count)]
+        for operation_id in ids:
+            _FORGET_ENTRIES.run(self._cursor, id=operation_id)
+            _FORGET.run(self._cursor, id=operation_id)
+        return len(ids)
 
     def due(self, now: datetime, count: int) -> list[Due]:
         """What could be claimed now, the longest due first."""
@@ -280,6 +314,12 @@ def _encode(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _options(operation: Operation) -> str:
+    return _encode(
+        Options(operation.tags, operation.enabled, operation.preserve_order, operation.cause, operation.turn)
+    )
+
+
 def _encode_state(state: states.State) -> str:
     return f"{type(state).__name__} {_encode(state)}"
 
@@ -324,6 +364,8 @@ def _operation(row: Row) -> Operation:
         tags=chosen.tags,
         enabled=chosen.enabled,
         preserve_order=chosen.preserve_order,
+        cause=chosen.cause,
+        turn=chosen.turn,
         cancellation_requested=bool(cancel),
         sealed_key=None if kek is None else SealedBytes(kek, dek, payload),
         fence=fence,

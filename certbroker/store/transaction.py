@@ -7,6 +7,7 @@ import msgspec
 from certbroker.domain.audit import AuditRecord
 from certbroker.store.identity import Identities
 from certbroker.store.issuers import Issuers
+from certbroker.store.lifecycles import Lifecycles
 from certbroker.store.objects import Objects
 from certbroker.store.operations import Operations
 from certbroker.store.statement import Cursor
@@ -16,13 +17,14 @@ from certbroker.store.vaults import Vaults
 class SQLTransaction:
     """One transaction, or a glance outside of any. Its audit records are written when its work has succeeded."""
 
-    __slots__ = ("audited", "identities", "issuers", "objects", "operations", "vaults")
+    __slots__ = ("audited", "identities", "issuers", "lifecycles", "objects", "operations", "vaults")
 
     def __init__(self, cursor: Cursor) -> None:
         self.vaults = Vaults(cursor)
         self.objects = Objects(cursor)
         self.operations = Operations(cursor)
         self.issuers = Issuers(cursor)
+        self.lifecycles = Lifecycles(cursor)
         self.identities = Identities(cursor)
         self.audited: list[bytes] = []
 

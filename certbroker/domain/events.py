@@ -5,11 +5,14 @@ The types are those of Azure Event Grid for Key Vault, and our own for what Key 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from certbroker.domain.objects import Kind
+from certbroker.domain.records import Version
 
 
 class EventType(StrEnum):
@@ -54,3 +57,32 @@ class Event:
     step: str = ""
     message: str = ""
     details: dict[str, str] = field(default_factory=dict)
+
+
+_NEW_VERSION: Final = {
+    Kind.CERTIFICATE: EventType.CERTIFICATE_NEW_VERSION,
+    Kind.KEY: EventType.KEY_NEW_VERSION,
+    Kind.SECRET: EventType.SECRET_NEW_VERSION,
+}
+
+
+def event_id(type: EventType, vault_id: int, kind: Kind, name: str, version: str, step: str = "") -> str:  # noqa: A002
+    """The id of what happened to a version: the same for the same, in 32 hexadecimal digits."""
+    said = "\0".join((type, str(vault_id), kind, name.lower(), version, step))
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+def version_created(vault_id: int, version: Version) -> Event:
+    """That a version has been made."""
+    kind, attributes = version.kind, version.attributes
+    return Event(
+        id=event_id(_NEW_VERSION[kind], vault_id, kind, version.name, version.version),
+        type=_NEW_VERSION[kind],
+        vault_id=vault_id,
+        kind=kind,
+        name=version.name,
+        version=version.version,
+        at=datetime.fromtimestamp(attributes.created, UTC),
+        not_before=attributes.not_before,
+        not_after=attributes.expires,
+    )

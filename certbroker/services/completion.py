@@ -16,6 +16,7 @@ from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import CertificateFacts, KeyFacts, Operation, Version
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
+from certbroker.services.outbox import publish_versions
 from certbroker.store.transaction import SQLTransaction
 
 # Between the making of a certificate and the first look at how it is to be renewed: nothing is due that early, and
@@ -83,7 +84,7 @@ def store(
     issuer: str | None = None,
     rest: timedelta = timedelta(0),
 ) -> Version:
-    """Store a certificate with its key and secret, and return it.
+    """Store a certificate with its key and secret, tell who wants to know, and return it.
 
     It becomes the current version after `rest`: at once, or while the version before it is still valid for as long
     again.
@@ -101,6 +102,7 @@ def store(
     else:
         transaction.objects.add(vault_id, *stored)
         transaction.lifecycles.made(vault_id, name, issuer, now + FIRST_LOOK)
+    publish_versions(transaction, vault_id, *versions)
     return certificate
 
 

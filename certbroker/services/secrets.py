@@ -16,6 +16,7 @@ from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.naming import new_version, not_found, usable
+from certbroker.services.outbox import publish_versions
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 
@@ -73,6 +74,7 @@ class Secrets:
                 sealed=sealed,
             )
             transaction.objects.add(vault.id, version)
+            publish_versions(transaction, vault.id, version)
             transaction.audit(record(caller, now, f"/secrets/{name}/{fresh.version}"))
             return version
 

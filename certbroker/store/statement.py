@@ -83,9 +83,16 @@ def choose(*columns: Any) -> Select[Any]:
     return select(*columns)
 
 
-def insertion(table: type[SQLModel], *, replace: tuple[str, ...] = ()) -> Statement:
-    """Insert a row with every column given by name; on a clash of primary keys, update the columns in `replace`."""
+def insertion(table: type[SQLModel], *, replace: tuple[str, ...] = (), once: bool = False) -> Statement:
+    """Insert a row with every column given by name.
+
+    On a clash of primary keys the columns in `replace` are updated, or, with `once`, what is there stays.
+    """
     columns = [column.name for column in table.__table__.columns]  # type: ignore[attr-defined]  # added by SQLModel
+    if once:
+        return Statement(
+            sqlite.insert(table).values({name: bindparam(name) for name in columns}).on_conflict_do_nothing()
+        )
     if not replace:
         return Statement(insert(table).values({name: bindparam(name) for name in columns}))
     upsert = sqlite.insert(table).values({name: bindparam(name) for name in columns})

@@ -227,30 +227,44 @@ class BudgetRow(SQLModel, table=True):
 
 
 class ChannelRow(SQLModel, table=True):
-    """A way to tell somebody about a vault; its secret is sealed. `state` is JSON: how deliveries have gone."""
+    """A way to tell somebody about a vault; its secrets are sealed. `state` is JSON: how deliveries have gone.
+
+    `act_at` is when the first of its outbox is to be delivered. The lease is on the channel, so that one worker at a
+    time delivers, in order; `fence` counts the owners.
+    """
 
     __tablename__ = "channels"
+    __table_args__ = (Index("channels_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),)
 
     vault_id: int = Field(primary_key=True)
     name: str = Field(primary_key=True)
     display: str
+    kind: str
     settings: str = Field(sa_column=Column(Text, nullable=False))
+    events: str = Field(sa_column=Column(Text, nullable=False))
+    enabled: int
     state: str = Field(sa_column=Column(Text, nullable=False))
     created: int = Field(sa_column=_big())
     updated: int = Field(sa_column=_big())
+    act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+    lease_until: int = Field(default=0, sa_column=_big())
+    fence: int = 0
     kek: int | None = Field(default=None, sa_column=_kek())
     dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
 
 class OutboxRow(SQLModel, table=True):
-    """An event on its way to one channel. `event_id` is the same for the same happening, so it is told once."""
+    """An event for one channel. `event_id` is the same for the same happening, so it is told once.
+
+    `act_at` is set while it waits; afterwards `settled` says when that ended, and `outcome` how.
+    """
 
     __tablename__ = "outbox"
     __table_args__ = (
-        Index("outbox_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
-        Index("outbox_dead", "vault_id", "channel", sqlite_where=text("dead = 1")),
-        Index("outbox_over", "created"),
+        Index("outbox_due", "vault_id", "channel", "act_at", sqlite_where=text("act_at IS NOT NULL")),
+        Index("outbox_settled", "outcome", "settled", sqlite_where=text("settled IS NOT NULL")),
+        Index("outbox_dead", "vault_id", "channel", "settled", sqlite_where=text("outcome = 'dead'")),
     )
 
     vault_id: int = Field(primary_key=True)
@@ -258,11 +272,11 @@ class OutboxRow(SQLModel, table=True):
     event_id: str = Field(primary_key=True)
     event: str = Field(sa_column=Column(Text, nullable=False))
     created: int = Field(sa_column=_big())
+    expires: int = Field(sa_column=_big())
     act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
-    lease_until: int = Field(default=0, sa_column=_big())
-    fence: int = 0
     attempts: int = 0
-    dead: int = 0
+    outcome: str | None = None
+    settled: int | None = Field(default=None, sa_column=_big(nullable=True))
     problem: str | None = Field(default=None, sa_column=Column(Text))
 
 

@@ -10,6 +10,7 @@ from certbroker.store.issuers import Issuers
 from certbroker.store.lifecycles import Lifecycles
 from certbroker.store.objects import Objects
 from certbroker.store.operations import Operations
+from certbroker.store.outbox import Outbox
 from certbroker.store.statement import Cursor
 from certbroker.store.vaults import Vaults
 
@@ -17,7 +18,7 @@ from certbroker.store.vaults import Vaults
 class SQLTransaction:
     """One transaction, or a glance outside of any. Its audit records are written when its work has succeeded."""
 
-    __slots__ = ("audited", "identities", "issuers", "lifecycles", "objects", "operations", "vaults")
+    __slots__ = ("audited", "identities", "issuers", "lifecycles", "objects", "operations", "outbox", "vaults")
 
     def __init__(self, cursor: Cursor) -> None:
         self.vaults = Vaults(cursor)
@@ -25,6 +26,7 @@ class SQLTransaction:
         self.operations = Operations(cursor)
         self.issuers = Issuers(cursor)
         self.lifecycles = Lifecycles(cursor)
+        self.outbox = Outbox(cursor)
         self.identities = Identities(cursor)
         self.audited: list[bytes] = []
 

@@ -49,15 +49,22 @@ def upgrade() -> None:
         sa.Column("vault_id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("display", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("settings", sa.Text(), nullable=False),
+        sa.Column("events", sa.Text(), nullable=False),
+        sa.Column("enabled", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("updated", sa.BigInteger(), nullable=False),
+        sa.Column("act_at", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("kek", sa.Integer(), sa.ForeignKey("keks.id", name="channels_kek"), nullable=True),
         sa.Column("dek", sa.LargeBinary(), nullable=True),
         sa.Column("payload", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("vault_id", "name"),
     )
+    op.create_index("channels_due", "channels", ["act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL"))
     op.create_table(
         "outbox",
         sa.Column("vault_id", sa.Integer(), nullable=False),
@@ -65,15 +72,29 @@ def upgrade() -> None:
         sa.Column("event_id", sa.String(), nullable=False),
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
         sa.Column("act_at", sa.BigInteger(), nullable=True),
-        sa.Column("lease_until", sa.BigInteger(), nullable=False),
-        sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("dead", sa.Integer(), nullable=False),
+        sa.Column("outcome", sa.String(), nullable=True),
+        sa.Column("settled", sa.BigInteger(), nullable=True),
         sa.Column("problem", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("vault_id", "channel", "event_id"),
     )
-    op.create_index("outbox_due", "outbox", ["act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL"))
-    op.create_index("outbox_dead", "outbox", ["vault_id", "channel"], unique=False, sqlite_where=sa.text("dead = 1"))
-    op.create_index("outbox_over", "outbox", ["created"], unique=False)
+    op.create_index(
+        "outbox_due",
+        "outbox",
+        ["vault_id", "channel", "act_at"],
+        unique=False,
+        sqlite_where=sa.text("act_at IS NOT NULL"),
+    )
+    op.create_index(
+        "outbox_settled", "outbox", ["outcome", "settled"], unique=False, sqlite_where=sa.text("settled IS NOT NULL")
+    )
+    op.create_index(
+        "outbox_dead",
+        "outbox",
+        ["vault_id", "channel", "settled"],
+        unique=False,
+        sqlite_where=sa.text("outcome = 'dead'"),
+    )
     op.create_index("operations_retired", "operations", ["created"], unique=False, sqlite_where=sa.text("pending = 0"))

@@ -23,6 +23,7 @@ from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.engine.scheduler import Engine
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
+from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import DNSPublisher
 from certbroker.services.access import Access
 from certbroker.services.backup import Backups
@@ -69,7 +70,7 @@ class Foundation:
 
     configuration: Configuration
     store: SQLiteStore
-    clock: SystemClock
+    clock: Clock
     tenant: str
     lock: IO[str]
 
@@ -87,9 +88,11 @@ class Core:
     seal: EnvelopeSeal
     tenant: str
     inbox: Inbox
+    egress: HTTPEgress
     foundation: Foundation
 
     def close(self) -> None:
+        self.egress.close()
         self.foundation.close()
 
 
@@ -118,6 +121,8 @@ def lay_foundation(configuration: Configuration) -> Foundation:
 
 def unseal(foundation: Foundation) -> Core:
     """Open the seal and the use cases. May be tried again after it has raised Sealed."""
+    from issuers import kinds
+
     configuration, store, clock = foundation.configuration, foundation.store, foundation.clock
     seal = open_seal(configuration.seal, configuration.data.directory, store)
     keystore = SoftwareKeyStore()
@@ -126,7 +131,8 @@ def unseal(foundation: Foundation) -> Core:
     vaults.ensure_system()
     rotation = SealRotation(store, seal, clock)
     rotation.reseal()
-    issuers = _issuers(configuration, store, seal, clock)
+    egress = _egress(configuration)
+    issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration))
     operations = Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8))
     broker = Broker(
         store=store,
@@ -145,7 +151,7 @@ def unseal(foundation: Foundation) -> Core:
         tokens=Tokens(store, seal, clock, foundation.tenant),
         rotation=rotation,
     )
-    return Core(configuration, broker, seal, foundation.tenant, inbox, foundation)
+    return Core(configuration, broker, seal, foundation.tenant, inbox, egress, foundation)
 
 
 class Application:
@@ -190,7 +196,7 @@ class Application:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_REQUEST_THREADS, "request"))
         with self._foundation.store.reading_on_this_loop():
             await self._run(stop, ready)
-        self._foundation.close()
+        (self._core or self._foundation).close()
 
     async def _run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         await self._listener.start()
@@ -267,18 +273,16 @@ class Application:
                 _log.exception("the server certificate could not be looked after")
 
 
-def _issuers(configuration: Configuration, store: SQLiteStore, seal: EnvelopeSeal, clock: SystemClock) -> Issuers:
-    from issuers import kinds
-
-    egress = configuration.egress
+def _egress(configuration: Configuration) -> HTTPEgress:
+    section = configuration.egress
     policy = EgressPolicy(
-        allowed_networks=egress.allowed_networks,
-        allowed_hosts=egress.allowed_hosts,
-        plain_http_hosts=egress.plain_http_hosts,
-        trust=tuple(str(path) for path in egress.trust),
-        proxy=egress.proxy,
+        allowed_networks=section.allowed_networks,
+        allowed_hosts=section.allowed_hosts,
+        plain_http_hosts=section.plain_http_hosts,
+        trust=tuple(str(path) for path in section.trust),
+        proxy=section.proxy,
     )
-    return Issuers(store, seal, clock, kinds(), HTTPEgress(policy), _publishers(configuration))
+    return HTTPEgress(policy)
 
 
 def _publishers(configuration: Configuration) -> Mapping[str, DNSPublisher]:

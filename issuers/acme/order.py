@@ -242,6 +242,9 @@ class OrderRun:
                 since = stamped((intended or {}).get("at"))
                 return StillWaiting(pause_after(since, now), "The CA is preparing the order.")
             if error.status in (404, 410):
+                if intended is None:
+                    # It may be no word of the CA, which has acted all the same: what it says about the order counts.
+                    return StillWaiting(pause_after(None, now), "The CA does not show the order at the moment.")
                 raise StartOver("The order had expired.") from error
             raise
         failpoint("acme.finalize.after-call")

@@ -1,4 +1,4 @@
-"""One Pebble for each module and worker, and a broker whose life can be ended at a named point."""
+"""One Pebble for each module and worker, behind it a broker that dies at a named point, or before it a faulty proxy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from pebble.launcher import Pebble
+from tests.support.acme_bench import ACMEBench
+from tests.support.fault_proxy import FaultProxy
 from tests.support.mortal import Mortal
 from tests.support.peers import require_pebble
 
@@ -25,3 +27,41 @@ def mortal(tmp_path_factory: pytest.TempPathFactory, pebble: Pebble) -> Iterator
     mortal.wire.token()
     yield mortal
     mortal.broker.stop()
+
+
+@pytest.fixture(scope="module")
+def exact_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
+    """A CA that refuses no nonce and forgets no validation, so that requests can be counted."""
+    binaries = require_pebble()
+    folder = tmp_path_factory.mktemp("pebble")
+    with Pebble(folder, binaries=binaries, nonce_reject=0, authz_reuse=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def module_proxy(tmp_path_factory: pytest.TempPathFactory, exact_pebble: Pebble) -> Iterator[FaultProxy]:
+    with FaultProxy(tmp_path_factory.mktemp("proxy"), exact_pebble) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(module_proxy: FaultProxy) -> FaultProxy:
+    """What stands between the broker and the CA, with nothing scripted."""
+    module_proxy.start().reset()
+    return module_proxy
+
+
+@pytest.fixture(scope="module")
+def module_bench(
+    tmp_path_factory: pytest.TempPathFactory, exact_pebble: Pebble, module_proxy: FaultProxy
+) -> Iterator[ACMEBench]:
+    trust = [module_proxy.ca_path, exact_pebble.ca_path]
+    with ACMEBench(tmp_path_factory.mktemp("bench"), exact_pebble.http_port, trust) as bench:
+        yield bench
+
+
+@pytest.fixture
+def bench(module_bench: ACMEBench) -> ACMEBench:
+    """The services, with nothing to do."""
+    module_bench.reset()
+    return module_bench

@@ -32,21 +32,9 @@ from certbroker.ports.issuer import (
 from certbroker.services.issuers import IssuerChanges, Issuers
 from certbroker.services.operations import LEASE, Operations
 from tests.support.certificates import Authority, der
+from tests.support.clock import SteppedClock
 
 Step = Callable[[IssuanceRequest, Journal], Reply]
-
-
-class SteppedClock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.moment = datetime.now(UTC)
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def forward(self, by: timedelta) -> None:
-        self.moment += by
 
 
 class ScriptedKind:

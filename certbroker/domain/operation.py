@@ -114,7 +114,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """The issuer could not be asked now; it named `retry_at`, or nothing."""
+    """The issuer could not be asked now; it named `retry_at` as the earliest time to come back, or nothing."""
 
     problem: Problem
     retry_at: datetime | None = None
@@ -183,13 +183,16 @@ def advance(state: State, event: Event, now: datetime) -> State:
 
 
 def _later(state: Prepared | AwaitingIssuer, problem: Problem, retry_at: datetime | None, now: datetime) -> State:
-    """The same state, tried again when the issuer said so, or after a wait that doubles with every failure."""
+    """The same state, tried again after a wait that doubles with every failure, and not before the issuer wants it.
+
+    An issuer that always says "at once" would otherwise be asked every second for a week.
+    """
     if isinstance(state, Prepared):
-        return Prepared(retry_at or now + FIRST_RETRY)
+        return Prepared(max(retry_at or now, now + FIRST_RETRY))
     pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(state.failures, 16))
     return replace(
         state,
-        act_at=retry_at or now + pause,
+        act_at=max(retry_at or now, now + pause),
         detail=f"The issuer could not be used and will be asked again. {problem.message}",
         failures=state.failures + 1,
         problem=problem,

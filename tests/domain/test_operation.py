@@ -83,6 +83,17 @@ def test_waits_for_an_issuer_double_up_to_an_hour_and_a_success_starts_anew(fail
     assert START + states.FIRST_RETRY == states.act_at(state)
 
 
+@given(st.integers(0, 20), st.integers(-100_000, 100_000))
+def test_what_an_issuer_names_is_the_earliest_time_to_come_back(failures: int, seconds: int) -> None:
+    named = START + timedelta(seconds=seconds)
+    before = states.AwaitingIssuer(b"csr", START, "", failures)
+    unnamed, later = (
+        states.advance(before, states.Unavailable(Problem("Busy", "."), at), START) for at in (None, named)
+    )
+
+    assert max(named, states.act_at(unnamed) or named) == states.act_at(later)
+
+
 def test_the_deadline_tells_the_last_problem() -> None:
     state = states.AwaitingIssuer(b"csr", START, "", 3, Problem("Away", "Nobody there."))
     ended = states.advance(state, states.DeadlinePassed(), START)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -50,6 +51,7 @@ from certbroker.web.own import own_site
 from certbroker.web.sealed import Entrance, SealedSite
 from certbroker.web.server import Certificate, Listener, bind
 from certbroker.web.site import Site
+from certbroker.web.tls_alpn import Prepared, ValidationListener
 
 # Requests that write wait for a commit that they share, so the more wait, the more share it. asyncio has six on two
 # cores.
@@ -185,7 +187,10 @@ class Application:
         certificate = self._certificate()
         self._served = _modified(certificate)
         self._listener = Listener(listening, self._entrance, certificate)
-        self._challenges = None if server.http01_listen is None else _bind("server.http01_listen", server.http01_listen)
+        self._http01 = None if server.http01_listen is None else _bind("server.http01_listen", server.http01_listen)
+        self._tls_alpn01 = (
+            None if server.tls_alpn01_listen is None else _bind("server.tls_alpn01_listen", server.tls_alpn01_listen)
+        )
 
     @property
     def port(self) -> int:
@@ -202,11 +207,12 @@ class Application:
         await self._listener.start()
         watcher = asyncio.get_running_loop().create_task(self._watch_certificate())
         core = await self._opened(stop)
-        engine = challenges = None
+        engine = None
+        challenges: list[Listener | ValidationListener] = []
         if core is not None:
-            if self._challenges is not None:
-                challenges = Listener(self._challenges, ChallengeApp(core.broker.board.answer))
-                await challenges.start()
+            challenges = self._challenge_listeners(core)
+            for listener in challenges:
+                await listener.start()
             engine = Engine(core.broker, core.inbox, (core.broker.rotation.resume,))
             engine.start()
             ready(self)
@@ -215,8 +221,24 @@ class Application:
         await self._listener.stop()
         if engine is not None:
             await asyncio.to_thread(engine.stop)
-        if challenges is not None:
-            await challenges.stop()
+        for listener in challenges:
+            await listener.stop()
+
+    def _challenge_listeners(self, core: Core) -> list[Listener | ValidationListener]:
+        from issuers.acme.tls_alpn import validation_certificate
+
+        board, clock = core.broker.board, core.broker.clock
+        listeners: list[Listener | ValidationListener] = []
+        if self._http01 is not None:
+            listeners.append(Listener(self._http01, ChallengeApp(partial(board.answer, "http-01"))))
+        if self._tls_alpn01 is not None:
+
+            def prepare(place: str) -> Prepared | None:
+                answer = board.answer("tls-alpn-01", place)
+                return None if answer is None else validation_certificate(place, answer, clock.now())
+
+            listeners.append(ValidationListener(self._tls_alpn01, prepare))
+        return listeners
 
     async def _opened(self, stop: asyncio.Event) -> Core | None:
         """The broker as soon as its seal can be opened; None when it is to stop before that."""

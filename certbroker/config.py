@@ -35,10 +35,12 @@ class ServerSection(_Section):
     """The https URL under which clients reach the token endpoint. Default: `https://login.<base_domain>:<port>`."""
     http01_listen: str | None = None
     """Address and port for answering http-01 challenges, usually `0.0.0.0:80`. Without it http-01 cannot be used."""
+    tls_alpn01_listen: str | None = None
+    """Address and port for answering tls-alpn-01 challenges, usually `0.0.0.0:443`; nothing else is served there."""
     vault_hosts: dict[str, str] = {}
     """Further host names or IP addresses that stand for a vault: `"keys.example.com" = "demo"`."""
 
-    @field_validator("listen", "http01_listen")
+    @field_validator("listen", "http01_listen", "tls_alpn01_listen")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None:

@@ -31,7 +31,8 @@ def set_issuer(
         typer.Option(help="URL of the CA's directory, or a name such as letsencrypt.", rich_help_panel=_ACME),
     ] = None,
     challenge: Annotated[
-        str | None, typer.Option(help="http-01 or dns-01: how to prove control over names.", rich_help_panel=_ACME)
+        str | None,
+        typer.Option(help="http-01, tls-alpn-01 or dns-01: how to prove control over names.", rich_help_panel=_ACME),
     ] = None,
     dns: Annotated[
         str | None,

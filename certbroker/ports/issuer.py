@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.operation import Problem
@@ -100,15 +100,23 @@ class IssuerMemory(Protocol):
         ...
 
 
-class ChallengeBoard(Protocol):
-    """Where http-01 answers are put up; every replica's listener serves them. Blocking and durable.
+BoardKind = Literal["http-01", "tls-alpn-01"]
 
-    Putting up the same token again replaces it: a CA may hand out one token twice.
+
+class ChallengeBoard(Protocol):
+    """Where answers to http-01 and tls-alpn-01 challenges are put up; every replica's listeners serve them.
+
+    `place` is what the CA names when it comes for the answer: the token for http-01, for tls-alpn-01 the DNS name or
+    the address. So a place has one answer at a time. Blocking and durable; both methods are safe to repeat.
     """
 
-    def put(self, token: str, key_authorization: str, expires: datetime) -> None: ...
+    def put(self, kind: BoardKind, place: str, key_authorization: str, expires: datetime) -> bool:
+        """Put the answer up, or let it stay up until then. False, and nothing changes, while another one is there."""
+        ...
 
-    def take_down(self, token: str) -> None: ...
+    def take_down(self, kind: BoardKind, place: str, key_authorization: str) -> None:
+        """Take this answer away; another one at the same place stays."""
+        ...
 
 
 class DNSPublisher(Protocol):

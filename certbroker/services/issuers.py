@@ -13,7 +13,15 @@ from certbroker.domain.policy import SELF, UNKNOWN
 from certbroker.domain.records import Contact, Identity, SealedBytes
 from certbroker.ports.clock import Clock
 from certbroker.ports.egress import Egress
-from certbroker.ports.issuer import Administrator, DNSPublisher, Issuer, IssuerKind, IssuerSettings, Resources
+from certbroker.ports.issuer import (
+    Administrator,
+    BoardKind,
+    DNSPublisher,
+    Issuer,
+    IssuerKind,
+    IssuerSettings,
+    Resources,
+)
 from certbroker.ports.seal import Seal
 from certbroker.services.listings import decode, page
 from certbroker.store.database import SQLiteStore
@@ -244,20 +252,26 @@ class Memory:
 
 
 class Board:
-    """Puts http-01 answers where every replica's listener finds them."""
+    """Puts answers to challenges where every replica's listeners find them."""
 
     def __init__(self, store: SQLiteStore) -> None:
         self._store = store
 
-    def put(self, token: str, key_authorization: str, expires: datetime) -> None:
-        self._store.write(lambda transaction: transaction.issuers.put_challenge(token, key_authorization, expires))
+    def put(self, kind: BoardKind, place: str, key_authorization: str, expires: datetime) -> bool:
+        def work(transaction: SQLTransaction) -> bool:
+            if transaction.issuers.challenge(kind, place) not in (None, key_authorization):
+                return False
+            transaction.issuers.put_challenge(kind, place, key_authorization, expires)
+            return True
 
-    def take_down(self, token: str) -> None:
-        self._store.write(lambda transaction: transaction.issuers.remove_challenge(token))
+        return self._store.write(work)
 
-    def answer(self, token: str) -> str | None:
-        """The key authorization for a token, if it has been put up."""
-        return self._store.glance().issuers.challenge(token)
+    def take_down(self, kind: BoardKind, place: str, key_authorization: str) -> None:
+        self._store.write(lambda transaction: transaction.issuers.remove_challenge(kind, place, key_authorization))
+
+    def answer(self, kind: BoardKind, place: str) -> str | None:
+        """The key authorization at a place, if one has been put up."""
+        return self._store.glance().issuers.challenge(kind, place)
 
 
 def _changed(settings: PublicSettings, changes: IssuerChanges) -> PublicSettings:

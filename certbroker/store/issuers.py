@@ -1,4 +1,4 @@
-"""Configured issuers, what they remember, contacts, and http-01 answers."""
+"""Configured issuers, what they remember, contacts, and answers to challenges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import and_, bindparam, delete
 from sqlmodel import col
 
 from certbroker.domain.records import Contact, SealedBytes
-from certbroker.ports.issuer import Administrator
+from certbroker.ports.issuer import Administrator, BoardKind
 from certbroker.store.operations import micros
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import ChallengeRow, ContactsRow, IssuerMemoryRow, IssuerRow
@@ -41,7 +41,9 @@ _REMOVE_CONTACTS = Statement(delete(ContactsRow).where(col(ContactsRow.vault_id)
 _CHALLENGE = col(ChallengeRow.token) == bindparam("token")
 _PUT_CHALLENGE = insertion(ChallengeRow, replace=("key_authorization", "expires"))
 _GET_CHALLENGE = Statement(choose(ChallengeRow.key_authorization).where(_CHALLENGE))
-_REMOVE_CHALLENGE = Statement(delete(ChallengeRow).where(_CHALLENGE))
+_REMOVE_CHALLENGE = Statement(
+    delete(ChallengeRow).where(_CHALLENGE, col(ChallengeRow.key_authorization) == bindparam("answer"))
+)
 _EXPIRE_CHALLENGES = Statement(delete(ChallengeRow).where(col(ChallengeRow.expires) < bindparam("now")))
 
 
@@ -131,18 +133,25 @@ class Issuers:
     def remove_contacts(self, vault: int) -> None:
         _REMOVE_CONTACTS.run(self._cursor, vault=vault)
 
-    def put_challenge(self, token: str, key_authorization: str, expires: datetime) -> None:
-        _PUT_CHALLENGE.run(self._cursor, token=token, key_authorization=key_authorization, expires=micros(expires))
+    def put_challenge(self, kind: BoardKind, place: str, key_authorization: str, expires: datetime) -> None:
+        _PUT_CHALLENGE.run(
+            self._cursor, token=_place(kind, place), key_authorization=key_authorization, expires=micros(expires)
+        )
 
-    def challenge(self, token: str) -> str | None:
-        row = _GET_CHALLENGE.one(self._cursor, token=token)
+    def challenge(self, kind: BoardKind, place: str) -> str | None:
+        row = _GET_CHALLENGE.one(self._cursor, token=_place(kind, place))
         return None if row is None else row[0]
 
-    def remove_challenge(self, token: str) -> None:
-        _REMOVE_CHALLENGE.run(self._cursor, token=token)
+    def remove_challenge(self, kind: BoardKind, place: str, key_authorization: str) -> None:
+        _REMOVE_CHALLENGE.run(self._cursor, token=_place(kind, place), answer=key_authorization)
 
     def expire_challenges(self, now: datetime) -> None:
         _EXPIRE_CHALLENGES.run(self._cursor, now=micros(now))
+
+
+def _place(kind: BoardKind, place: str) -> str:
+    """Tokens of http-01 are stored as they are; no token has a colon."""
+    return place if kind == "http-01" else f"{kind}:{place}"
 
 
 def _issuer(row: Row) -> StoredIssuer:

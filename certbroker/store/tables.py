@@ -179,7 +179,7 @@ class JournalRow(SQLModel, table=True):
 
 
 class ChallengeRow(SQLModel, table=True):
-    """An http-01 answer that is put up."""
+    """An answer to a challenge that is put up: by the token for http-01, by kind and name for tls-alpn-01."""
 
     __tablename__ = "challenges"
 

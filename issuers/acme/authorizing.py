@@ -16,6 +16,7 @@ from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import Authorization, Challenge, Identifier, Order, read_authorization
 from issuers.acme.pauses import pause_after, stamp, stamped
 from issuers.acme.problem import CARefused, Nonsense, ProblemDocument, is_transient
+from issuers.acme.settings import HTTP_01, TLS_ALPN_01
 from issuers.acme.steps import StartOver, Steps
 
 # An order follows its authorizations, so one request for the order tells of all names. Some CAs are slow to carry a
@@ -62,8 +63,9 @@ class Authorizing:
             return None
         chosen = [(authorization, choose(authorization, self.kind)) for authorization in pending]
         answers = [answer_to(authorization, challenge, self.account.key) for authorization, challenge in chosen]
-        self.steps.intend("challenge", answers=journalled(answers, self.steps.intended("challenge")))
-        self.publisher.publish(answers, self.clock.now())
+        earlier = self.steps.intended("challenge")
+        self.steps.intend("challenge", answers=journalled(answers, earlier))
+        self.publisher.publish(answers, earlier, self.clock.now())
         asked: timedelta | None = None
         if all(challenge.status == "pending" for _, challenge in chosen):
             self.known.ask(self.order.url)
@@ -127,7 +129,7 @@ class Authorizing:
 def was_away(problems: list[ProblemDocument], kind: str, known: KnownCA, order: Order) -> bool:
     """Whether the names may have failed only because we did not run when the CA came to look for the answers."""
     missed = all(problem.kind == "connection" or is_transient(problem) for problem in problems)
-    return kind == "http-01" and missed and not known.has_asked(order.url)
+    return kind in (HTTP_01, TLS_ALPN_01) and missed and not known.has_asked(order.url)
 
 
 def _fetched(account: Account, order: Order) -> Iterator[Authorization]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, get_args
 
 from josepy.json_util import encode_b64jose
 
-from certbroker.ports.issuer import ChallengeBoard, DNSPublisher, IssuerUnavailable
+from certbroker.domain.operation import Problem
+from certbroker.ports.issuer import BoardKind, ChallengeBoard, DNSPublisher, IssuerUnavailable
 from issuers.acme.identifiers import Unorderable
 from issuers.acme.messages import Authorization, Challenge
 from issuers.acme.problem import Nonsense
-from issuers.acme.settings import DNS_01, HTTP_01
+from issuers.acme.settings import DNS_01, HTTP_01, TLS_ALPN_01
 from issuers.acme.signing import AccountKey
 
 # Publishing waits for name servers, so the records of many names are published at once.
@@ -24,15 +25,19 @@ _AT_ONCE: Final = 8
 # A bound for answers to authorizations without a time of expiry: no CA keeps one pending for longer.
 _LONGEST: Final = timedelta(days=7)
 _SHORTEST: Final = timedelta(hours=1)
+_BOARD_KINDS: Final[dict[str, BoardKind]] = {kind: kind for kind in get_args(BoardKind)}
 
 
 @dataclass(frozen=True, slots=True)
-class HTTPAnswer:
-    """What stands at /.well-known/acme-challenge/<token> (section 8.3)."""
+class BoardAnswer:
+    """What our own listeners show: for http-01 at /.well-known/acme-challenge/<token> (section 8.3), for tls-alpn-01 in
+    a certificate for the name or address (RFC 8737 section 3).
+    """
 
-    token: str
+    kind: BoardKind
+    place: str
     key_authorization: str
-    expires: datetime | None
+    expires: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class DNSAnswer:
     value: str
 
 
-ChallengeAnswer = HTTPAnswer | DNSAnswer
+ChallengeAnswer = BoardAnswer | DNSAnswer
 
 
 def choose(authorization: Authorization, kind: str) -> Challenge:
@@ -64,7 +69,9 @@ def answer_to(authorization: Authorization, challenge: Challenge, key: AccountKe
         raise Nonsense(f"the {challenge.kind} challenge for {authorization.name} has no token")
     key_authorization = key.key_authorization(challenge.token)
     if challenge.kind == HTTP_01:
-        return HTTPAnswer(challenge.token, key_authorization, authorization.expires)
+        return BoardAnswer(HTTP_01, challenge.token, key_authorization, authorization.expires)
+    if challenge.kind == TLS_ALPN_01:
+        return BoardAnswer(TLS_ALPN_01, authorization.identifier.value, key_authorization, authorization.expires)
     digest = encode_b64jose(hashlib.sha256(key_authorization.encode()).digest())
     return DNSAnswer(f"_acme-challenge.{authorization.identifier.value}", digest)
 
@@ -75,12 +82,8 @@ def journalled(answers: Iterable[ChallengeAnswer], earlier: Mapping[str, str] | 
     With what the `earlier` entry of the same step has: names that became valid since are not answered again, and their
     answers still stand.
     """
-    known = json.loads((earlier or {}).get("answers", "[]"))
-    found = [
-        [HTTP_01, answer.token] if isinstance(answer, HTTPAnswer) else [DNS_01, answer.name, answer.value]
-        for answer in answers
-    ]
-    return json.dumps(known + [entry for entry in found if entry not in known])
+    known = _read(earlier)
+    return json.dumps([_written(answer) for answer in [*known, *(each for each in answers if each not in known)]])
 
 
 class Publisher:
@@ -90,15 +93,17 @@ class Publisher:
         self._board = board
         self._dns = dns
 
-    def publish(self, answers: Iterable[ChallengeAnswer], now: datetime) -> None:
-        """Return when all answers can be seen. Raises IssuerUnavailable."""
-        records: list[DNSAnswer] = []
-        for answer in answers:
-            if isinstance(answer, HTTPAnswer):
-                expires = min(max(answer.expires or now + _LONGEST, now + _SHORTEST), now + _LONGEST)
-                self._board.put(answer.token, answer.key_authorization, expires)
-            else:
-                records.append(answer)
+    def publish(self, answers: Sequence[ChallengeAnswer], earlier: Mapping[str, str] | None, now: datetime) -> None:
+        """Return when all answers can be seen. `earlier` is what the journal had of them. Raises IssuerUnavailable."""
+        wanted = {(answer.kind, answer.place): answer for answer in answers if isinstance(answer, BoardAnswer)}
+        for old in _read(earlier):
+            # The account has another key since: its answer would be in our own way.
+            if isinstance(old, BoardAnswer) and wanted.get((old.kind, old.place), old) != old:
+                self._board.take_down(old.kind, old.place, old.key_authorization)
+        # In the order of the names, so that two orders for the same names never wait for each other.
+        for _, answer in sorted(wanted.items()):
+            self._put(answer, now)
+        records = [answer for answer in answers if isinstance(answer, DNSAnswer)]
         if records:
             dns = self._publisher()
             _each(records, lambda record: dns.publish(record.name, record.value))
@@ -106,19 +111,45 @@ class Publisher:
     def withdraw(self, entry: Mapping[str, str]) -> None:
         """Take away the answers that the journal's `entry` names. Raises IssuerUnavailable after trying them all."""
         records: list[DNSAnswer] = []
-        for kind, *fields in json.loads(entry.get("answers", "[]")):
-            if kind == HTTP_01:
-                self._board.take_down(fields[0])
+        for answer in _read(entry):
+            if isinstance(answer, BoardAnswer):
+                self._board.take_down(answer.kind, answer.place, answer.key_authorization)
             else:
-                records.append(DNSAnswer(*fields))
+                records.append(answer)
         if records and self._dns is not None:
             dns = self._dns
             _each(records, lambda record: dns.withdraw(record.name, record.value))
+
+    def _put(self, answer: BoardAnswer, now: datetime) -> None:
+        expires = min(max(answer.expires or now + _LONGEST, now + _SHORTEST), now + _LONGEST)
+        if not self._board.put(answer.kind, answer.place, answer.key_authorization, expires):
+            message = (
+                f"Another order is being validated for {answer.place} by {answer.kind}, and a CA sees one answer at a "
+                "time. This one follows when that has ended."
+            )
+            raise IssuerUnavailable(Problem("ChallengePlaceTaken", message))
 
     def _publisher(self) -> DNSPublisher:
         if self._dns is None:
             raise Unorderable("The issuer's options say challenge=dns-01 without the name of a DNS publisher.")
         return self._dns
+
+
+def _written(answer: ChallengeAnswer) -> list[str]:
+    match answer:
+        case BoardAnswer(kind, place, key_authorization):
+            return [kind, place, key_authorization]
+        case DNSAnswer(name, value):
+            return [DNS_01, name, value]
+
+
+def _read(entry: Mapping[str, str] | None) -> list[ChallengeAnswer]:
+    """The answers in an entry of the journal."""
+    found: list[list[str]] = json.loads((entry or {}).get("answers", "[]"))
+    return [
+        DNSAnswer(place, value) if kind == DNS_01 else BoardAnswer(_BOARD_KINDS[kind], place, value)
+        for kind, place, value in found
+    ]
 
 
 def _each(records: list[DNSAnswer], action: Callable[[DNSAnswer], None]) -> None:

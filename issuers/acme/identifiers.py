@@ -39,7 +39,7 @@ def identifiers_of(policy: CertificatePolicy, challenge: str) -> tuple[Identifie
             # RFC 8738 section 7.
             raise Unorderable(
                 f"{identifier.value} is an IP address, which cannot be validated by dns-01: use an issuer with "
-                "challenge=http-01."
+                "challenge=http-01 or challenge=tls-alpn-01."
             )
     return found
 

@@ -22,8 +22,9 @@ from certbroker.domain.policy import is_address, is_dns_name
 from certbroker.ports.issuer import IssuerSettings
 
 HTTP_01: Final = "http-01"
+TLS_ALPN_01: Final = "tls-alpn-01"
 DNS_01: Final = "dns-01"
-CHALLENGES: Final = (HTTP_01, DNS_01)
+CHALLENGES: Final = (HTTP_01, TLS_ALPN_01, DNS_01)
 ACCOUNT_KEYS: Final = ("P-256", "P-384", "P-521", "RSA-2048", "RSA-3072", "RSA-4096")
 
 DIRECTORIES: Final = {
@@ -164,7 +165,7 @@ def _directory(value: str) -> str:
 
 def _challenge(value: str) -> str:
     if value.lower() not in CHALLENGES:
-        raise Invalid(f"org_details.id: challenge={value[:64]} is not supported; use {' or '.join(CHALLENGES)}.")
+        raise Invalid(f"org_details.id: challenge={value[:64]} is not supported; use one of {', '.join(CHALLENGES)}.")
     return value.lower()
 
 

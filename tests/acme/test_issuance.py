@@ -217,7 +217,7 @@ def test_a_wrong_answer_is_told_apart(pebble: Pebble, surround: Surround) -> Non
     ca = surround(pebble)
     issuer, journal, request = ca.issuer(), MemoryJournal(), request_for("wrong.example.org")
     put = ca.board.put
-    ca.board.put = lambda token, answer, expires: put(token, "something else", expires)  # type: ignore[method-assign]
+    ca.board.put = lambda kind, place, answer, expires: put(kind, place, "something else", expires)  # type: ignore[method-assign]
 
     reply = drive(issuer, request, journal)
 

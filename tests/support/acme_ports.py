@@ -21,6 +21,7 @@ from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.ports.issuer import (
     Administrator,
+    BoardKind,
     CertificateIssued,
     DNSPublisher,
     IssuanceRequest,
@@ -97,12 +98,28 @@ class Memory:
             self.kept[name] = value
 
 
-class Board:
-    """A board for http-01 answers with its own listener, where a CA can look. A context manager."""
+class NoBoard:
+    """A board that nobody looks at, for CAs that accept everything."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self) -> None:
         self.answers: dict[str, str] = {}
         self.put_count = 0
+
+    def put(self, kind: BoardKind, place: str, key_authorization: str, expires: datetime) -> bool:
+        assert expires.tzinfo is UTC
+        self.put_count += 1
+        return self.answers.setdefault(place, key_authorization) == key_authorization
+
+    def take_down(self, kind: BoardKind, place: str, key_authorization: str) -> None:
+        if self.answers.get(place) == key_authorization:
+            del self.answers[place]
+
+
+class Board(NoBoard):
+    """A board with its own listener for http-01, where a CA can look. A context manager."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__()
         board = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -123,14 +140,6 @@ class Board:
         self._server = Server(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
-    def put(self, token: str, key_authorization: str, expires: datetime) -> None:
-        assert expires.tzinfo is UTC
-        self.put_count += 1
-        self.answers[token] = key_authorization
-
-    def take_down(self, token: str) -> None:
-        self.answers.pop(token, None)
-
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -141,25 +150,12 @@ class Board:
         self._thread.join()
 
 
-class NoBoard:
-    """A board that nobody looks at, for CAs that accept everything."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, str] = {}
-
-    def put(self, token: str, key_authorization: str, expires: datetime) -> None:
-        self.answers[token] = key_authorization
-
-    def take_down(self, token: str) -> None:
-        self.answers.pop(token, None)
-
-
 @dataclass
 class Surroundings:
     """Everything that issuers for one CA are lent."""
 
     egress: HTTPEgress
-    board: Board | NoBoard
+    board: NoBoard
     directory_url: str
     memory: Memory = field(default_factory=Memory)
     dns: dict[str, DNSPublisher] = field(default_factory=dict)

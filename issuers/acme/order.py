@@ -246,6 +246,9 @@ class OrderRun:
                     # It may be no word of the CA, which has acted all the same: what it says about the order counts.
                     return StillWaiting(pause_after(None, now), "The CA does not show the order at the moment.")
                 raise StartOver("The order had expired.") from error
+            if error.kind == "unauthorized":
+                # An authorization that was used again has ended since. Were it the account, newOrder would say so next.
+                raise StartOver(f"The CA would not finalize the order: {error.problem.text()}.") from error
             raise
         failpoint("acme.finalize.after-call")
         steps.record("finalize", at=stamp(self.clock.now()))

@@ -29,13 +29,16 @@ class ProblemDocument:
     detail: str
     identifier: str | None = None
     subproblems: tuple[ProblemDocument, ...] = ()
+    instance: str | None = None
+    """A page for the person who has to act (RFC 8555 section 7.3.3)."""
 
     def text(self) -> str:
         """For people: the detail, then one line for each subproblem."""
         own = f"{self.identifier}: {self.detail}" if self.identifier else self.detail
+        kind = f"{self.kind}, see {self.instance}" if self.instance else self.kind
         shown = [problem.text() for problem in self.subproblems[:_SHOWN_SUBPROBLEMS]]
         hidden = len(self.subproblems) - len(shown)
-        return "; ".join([f"{own} ({self.kind})", *shown, *([f"and {hidden} more"] if hidden else [])])
+        return "; ".join([f"{own} ({kind})", *shown, *([f"and {hidden} more"] if hidden else [])])
 
 
 def read_problem(value: object, depth: int = 0) -> ProblemDocument | None:
@@ -49,11 +52,13 @@ def read_problem(value: object, depth: int = 0) -> ProblemDocument | None:
     found = [read_problem(item, depth + 1) for item in nested[:_MAX_SUBPROBLEMS]] if _nests(nested, depth) else []
     identifier = value.get("identifier")
     name = identifier.get("value") if isinstance(identifier, Mapping) else None
+    instance = str(value.get("instance"))
     return ProblemDocument(
         kind=printable(kind).removeprefix(PREFIX)[:80] if isinstance(kind, str) else "about:blank",
         detail=printable(detail) if isinstance(detail, str) else "no detail was given",
         identifier=printable(name)[:255] if isinstance(name, str) else None,
         subproblems=tuple(problem for problem in found if problem is not None),
+        instance=printable(instance) if instance.startswith("https://") else None,
     )
 
 

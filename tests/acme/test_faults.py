@@ -372,19 +372,17 @@ def test_an_order_whose_description_is_unreadable_is_kept_by_its_url(scripted: S
     assert 1 == scripted.hits["new-order"]
 
 
-@pytest.mark.parametrize(("when", "asked"), [("order", 1), ("finalize", 2)])
 def test_a_vanished_order_is_made_again_and_not_for_ever(
-    scripted: ScriptedCA, ca: Surroundings, monkeypatch: pytest.MonkeyPatch, when: str, asked: int
+    scripted: ScriptedCA, ca: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`asked`: how often the CA has to say it of one order."""
     monkeypatch.setattr(order, "_BETWEEN_ORDERS", timedelta(0))
     monkeypatch.setattr(order, "_LAG", timedelta(0))
     monkeypatch.setattr(order, "_LAG_AFTER_FINALIZE", timedelta(0))
-    scripted.fault(when, lambda exchange: exchange.problem(404, "malformed", "no such order"), times=2 * asked)
+    scripted.fault("order", lambda exchange: exchange.problem(404, "malformed", "no such order"), times=2)
     issued(drive(ca.issuer(), request_for("www.example.org"), MemoryJournal()))
     assert 3 == scripted.hits["new-order"]
 
-    scripted.fault(when, lambda exchange: exchange.problem(404, "malformed", "no such order"), times=5 * asked)
+    scripted.fault("order", lambda exchange: exchange.problem(404, "malformed", "no such order"), times=5)
     reply = drive(ca.issuer(), request_for("www.example.org"), MemoryJournal())
 
     assert isinstance(reply, RequestRefused)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pebble.launcher import Pebble
-from tests.support.acme_bench import ACMEBench
+from tests.support.acme_bench import EXTERNAL_ACCOUNT, ACMEBench
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mortal import Mortal
 from tests.support.peers import require_pebble
@@ -31,10 +31,11 @@ def mortal(tmp_path_factory: pytest.TempPathFactory, pebble: Pebble) -> Iterator
 
 @pytest.fixture(scope="module")
 def exact_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
-    """A CA that refuses no nonce and forgets no validation, so that requests can be counted."""
+    """A CA that refuses no nonce and never skips a validation, so that requests can be counted."""
     binaries = require_pebble()
     folder = tmp_path_factory.mktemp("pebble")
-    with Pebble(folder, binaries=binaries, nonce_reject=0, authz_reuse=0) as running:
+    eab = dict([EXTERNAL_ACCOUNT])
+    with Pebble(folder, binaries=binaries, nonce_reject=0, authz_reuse=0, eab=eab) as running:
         yield running
 
 

@@ -83,6 +83,14 @@ def test_a_page_that_says_not_found_costs_an_order_at_most(
     assert 0 == bench.challenges()
 
 
+def test_an_order_that_cannot_be_finalized_at_all_is_made_again(bench: ACMEBench, proxy: FaultProxy) -> None:
+    proxy.script("finalize", faults.problem(404, "malformed", "no such order"), times=2)
+
+    bench.certificate(bench.ask(bench.issuer(proxy.directory_url)))
+
+    assert (2, 1) == (proxy.reached("newOrder"), proxy.reached("finalize"))
+
+
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 @pytest.mark.parametrize("request_", ["order", "authz"])
 def test_a_look_that_is_not_answered(bench: ACMEBench, proxy: FaultProxy, request_: str, nth: int) -> None:

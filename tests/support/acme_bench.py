@@ -32,6 +32,9 @@ from certbroker.domain.records import Operation
 from certbroker.services.issuers import IssuerChanges
 from tests.support.clock import SteppedClock
 
+# Key identifier and MAC key (RFC 8555 section 7.3.4), for a Pebble that asks for them.
+EXTERNAL_ACCOUNT = ("key-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W")
+
 _CALLER = Caller("operator", "Test")
 _numbers = itertools.count(1)
 
@@ -62,13 +65,13 @@ class ACMEBench:
         self._listener.stop()
         self.core.close()
 
-    def issuer(self, directory_url: str, options: str = "", **settings: Any) -> str:
+    def issuer(self, directory_url: str, options: str = "") -> str:
         """The name of a fresh ACME issuer, which shares neither account nor nonces with others."""
         name = f"ca{next(_numbers)}"
         given = f"directory={directory_url}?{name};{options}"
-        self.broker.issuers.set(
-            _CALLER, self._vault, name, IssuerChanges(provider="ACME", organization_id=given, **settings)
-        )
+        account_id, password = EXTERNAL_ACCOUNT
+        changes = IssuerChanges(provider="ACME", account_id=account_id, password=password, organization_id=given)
+        self.broker.issuers.set(_CALLER, self._vault, name, changes)
         return name
 
     def ask(self, issuer: str, *names: str) -> Operation:

@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +40,14 @@ _CALLER = Caller("operator", "Test")
 _numbers = itertools.count(1)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A version of a certificate."""
+
+    version: str
+    chain: list[x509.Certificate]
+
+
 class ACMEBench:
     """One vault, whose answers to http-01 are served on a port. A context manager.
 
@@ -53,7 +62,7 @@ class ACMEBench:
         self.core = unseal(replace(foundation, clock=self.clock))
         self.broker = self.core.broker
         self._vault = self.broker.vaults.create(_CALLER, "vault")
-        self._listener = _AnswerListener(http_port, self.broker.board.answer)
+        self._listener = _AnswerListener(http_port, partial(self.broker.board.answer, "http-01"))
 
     def __enter__(self) -> Self:
         self._listener.start()
@@ -74,12 +83,13 @@ class ACMEBench:
         self.broker.issuers.set(_CALLER, self._vault, name, changes)
         return name
 
-    def ask(self, issuer: str, *names: str) -> Operation:
-        """Ask for a certificate; by default for a name that nobody has asked for yet."""
+    def ask(self, issuer: str, *hosts: str, name: str | None = None) -> Operation:
+        """Ask for a certificate; by default for a host that nobody has asked for yet, under a new name."""
         number = next(_numbers)
-        sans = SubjectAlternativeNames(dns_names=names or (f"n{number}.example.org",))
+        sans = SubjectAlternativeNames(dns_names=hosts or (f"n{number}.example.org",))
         policy = CertificatePolicy(KeySpec("EC"), subject="", sans=sans, issuer=issuer)
-        return self.broker.certificates.create(_CALLER, self._vault, f"c{number}", lambda stored: policy, Changes())
+        name = name or f"c{number}"
+        return self.broker.certificates.create(_CALLER, self._vault, name, lambda stored: policy, Changes())
 
     def seen(self, operation: Operation) -> Operation:
         """The operation as it is now."""
@@ -126,11 +136,17 @@ class ACMEBench:
         """The chain that the operation ends with."""
         state = self.outcome(operation)
         assert isinstance(state, states.Completed), state
-        found = self.broker.store.glance().objects.get(self._vault.id, Kind.CERTIFICATE, operation.name)
+        found = self.stored(operation)
         assert found is not None
-        assert found.certificate is not None
         assert operation.version == found.version
-        return [x509.load_der_x509_certificate(der) for der in found.certificate.chain]
+        return found.chain
+
+    def stored(self, operation: Operation) -> Stored | None:
+        """What is there under the operation's name now."""
+        found = self.broker.store.glance().objects.get(self._vault.id, Kind.CERTIFICATE, operation.name)
+        if found is None or found.certificate is None:
+            return None
+        return Stored(found.version, [x509.load_der_x509_certificate(der) for der in found.certificate.chain])
 
     def problem(self, operation: Operation) -> states.Problem:
         """Why the operation failed in the end."""

@@ -131,14 +131,19 @@ def changed(**fields: Any) -> Fault:
 
 
 def chain(make: Callable[[x509.Certificate], Sequence[x509.Certificate]]) -> Fault:
-    """Another chain instead of the one that the CA issued, made for its end entity's certificate."""
+    """Other certificates than the CA issued, made from its end entity's."""
+    return whole_chain(lambda leaf, issuers: make(leaf))
+
+
+def whole_chain(
+    make: Callable[[x509.Certificate, Sequence[x509.Certificate]], Sequence[x509.Certificate]],
+) -> Fault:
+    """The same, made from the end entity's certificate and those of its issuers."""
 
     def fault(exchange: Exchange) -> None:
         reply = exchange.forward()
-        if reply.status != 200:
-            return exchange.send(reply)
-        served = make(x509.load_pem_x509_certificate(reply.body))
-        return exchange.send(Reply(200, reply.headers, "".join(map(pem, served)).encode()))
+        leaf, *issuers = x509.load_pem_x509_certificates(reply.body)
+        exchange.send(Reply(200, reply.headers, "".join(map(pem, make(leaf, issuers))).encode()))
 
     return fault
 

@@ -56,7 +56,9 @@ class IssuanceRequest:
     key: PrivateKey
     """The key that signed the CSR, which the self-signed issuer signs with too."""
     replaces: bytes | None = None
-    """The end-entity certificate in DER that this one renews, if it does."""
+    """The end-entity certificate in DER that this one renews, if it does, whoever issued it. An issuer that has a use
+    for it tells its CA; it never stands in the way of the new certificate.
+    """
 
 
 class Journal(Protocol):
@@ -162,7 +164,11 @@ class CertificateIssued:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """The issuer will not issue on this request."""
+    """The issuer will not issue on this request.
+
+    No usable certificate has come of it, and none can come any more: another issuer may be asked instead. While that
+    is in doubt an issuer waits, or is unavailable.
+    """
 
     problem: Problem
 
@@ -173,8 +179,8 @@ Reply = StillWaiting | CertificateIssued | RequestRefused
 class IssuerUnavailable(Exception):
     """Trying later may help: the issuer is down, limits us, or answered nonsense. `retry_at` is what it asked for.
 
-    `committed` says that the issuer may have made the certificate already, or makes it without being asked again: no
-    other issuer may be asked instead.
+    `committed`, which only `Issuer.advance` sets, says that the issuer may have made the certificate already, or makes
+    it without being asked again: no other issuer may be asked instead.
     """
 
     def __init__(self, problem: Problem, retry_at: datetime | None = None, *, committed: bool = False) -> None:
@@ -199,7 +205,10 @@ class Issuer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RenewalWindow:
-    """When the issuer wants a certificate renewed (RFC 9773 section 4.2), and when to ask again."""
+    """When the issuer wants a certificate renewed (RFC 9773 section 4.2), and when to ask again.
+
+    `start` is before `end` and before the certificate's expiry. Both may have passed: then it wants that now.
+    """
 
     start: datetime
     end: datetime
@@ -215,7 +224,8 @@ class SuggestsRenewal(Protocol):
     def renewal_window(self, certificate: bytes) -> RenewalWindow | None:
         """The window for an end-entity certificate in DER; None when the issuer says nothing about this one.
 
-        Blocks on the network and never retries. Raises IssuerUnavailable.
+        Blocks on the network and never retries. The moment within the window is for the caller to pick, once, and to
+        keep with the certificate. Raises IssuerUnavailable, with `retry_at` where asking sooner would change nothing.
         """
         ...
 

@@ -2,8 +2,9 @@
 
 Two layers. Below: `settings` what is configured · `signing` keys and JWS · `nonces` · `transport` signed requests to
 one CA · `messages` what comes back · `problem` what went wrong · `account`. Above: `order` one order from start to
-certificate, with `authorizing` and `challenges` for the names, `lost_orders` and `chain`. `dns_update` and `dns_hook`
-publish dns-01 records.
+certificate, with `authorizing` and `challenges` for the names, `lost_orders` and `chain`; `renewal_info` when the CA
+wants a certificate renewed, `replacing` how an order says what it renews. `dns_update` and `dns_hook` publish dns-01
+records.
 """
 
 from issuers.acme.kind import KIND, ACMEIssuer, ACMEKind, Description

@@ -8,16 +8,18 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from cryptography import x509
 from josepy.json_util import encode_b64jose
 
 from certbroker.domain.errors import Invalid
 from certbroker.ports.egress import Egress
-from certbroker.ports.issuer import IssuanceRequest, IssuerSettings, Journal, Reply, Resources
+from certbroker.ports.issuer import IssuanceRequest, IssuerSettings, Journal, RenewalWindow, Reply, Resources
 from issuers.acme.account import Account, AccountLost
 from issuers.acme.challenges import Publisher
 from issuers.acme.known_ca import KnownCA
 from issuers.acme.order import OrderRun
 from issuers.acme.problem import CARefused
+from issuers.acme.renewal_info import renewal_window
 from issuers.acme.settings import ACMESettings, read_settings
 from issuers.acme.transport import Authority
 
@@ -77,6 +79,10 @@ class ACMEIssuer:
             raise Invalid(f"The CA refused the revocation: {error.problem.text()}") from error
         except AccountLost as error:
             raise Invalid("The CA does not know our account, so it will not revoke for it.") from error
+
+    def renewal_window(self, certificate: bytes) -> RenewalWindow | None:
+        """RFC 9773."""
+        return renewal_window(self._authority, x509.load_der_x509_certificate(certificate), self._resources.clock)
 
     def describe(self) -> Description:
         """The CA's directory and the state of the account; registers nothing. Raises IssuerUnavailable."""

@@ -15,6 +15,7 @@ from issuers.acme.chain import download, has_key
 from issuers.acme.csr import csr_key
 from issuers.acme.messages import Identifier, Order, read_order
 from issuers.acme.problem import CARefused, Nonsense
+from issuers.acme.replacing import predecessor
 from issuers.acme.transport import Authority
 
 _MAX_PAGES: Final = 100
@@ -51,6 +52,8 @@ def find_lost_order(
 
 
 def _is_ours(account: Account, order: Order, request: IssuanceRequest) -> bool:
+    if order.replaces is not None and order.replaces != predecessor(request):
+        return False
     if order.status in ("pending", "ready"):
         return True
     if order.status != "valid" or order.certificate is None or request.policy.reuse_key:

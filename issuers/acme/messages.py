@@ -38,6 +38,9 @@ class Directory:
     new_account: str
     new_order: str
     revoke_cert: str | None
+    key_change: str | None
+    renewal_info: str | None
+    """RFC 9773 section 3; None when the CA suggests no times of renewal."""
     terms_of_service: str | None
     website: str | None
     caa_identities: tuple[str, ...]
@@ -90,6 +93,8 @@ class Order:
     finalize: str
     certificate: str | None
     error: ProblemDocument | None
+    replaces: str | None
+    """The certificate that it says it replaces, by the identifier of RFC 9773 section 4.1."""
 
 
 def read_directory(body: Mapping[str, Any]) -> Directory:
@@ -103,6 +108,8 @@ def read_directory(body: Mapping[str, Any]) -> Directory:
         new_account=_text(body, "newAccount"),
         new_order=_text(body, "newOrder"),
         revoke_cert=_optional(body, "revokeCert"),
+        key_change=_optional(body, "keyChange"),
+        renewal_info=_optional(body, "renewalInfo"),
         terms_of_service=_optional(meta, "termsOfService"),
         website=_optional(meta, "website"),
         caa_identities=tuple(item for item in identities if isinstance(item, str)) if _is_list(identities) else (),
@@ -128,6 +135,7 @@ def read_order(body: Mapping[str, Any], url: str) -> Order:
         finalize=_text(body, "finalize"),
         certificate=_optional(body, "certificate"),
         error=read_problem(body.get("error")),
+        replaces=_optional(body, "replaces"),
     )
 
 

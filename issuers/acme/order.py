@@ -8,8 +8,9 @@ The rules:
 
 - What the CA says about the order decides; the journal says which order is ours, what was published, and when.
 - Only an order whose URL is in the journal is finalized. So a lost reply to newOrder costs an order and no
-  certificate, and
-  a lost reply to finalize is found in the order's status.
+  certificate, and a lost reply to finalize is found in the order's status.
+- From the intent to finalize on the CA may issue at any moment, so nothing is taken for a refusal without a look at
+  the order.
 - Each attempt has steps of its own: `order`, then `order.2` and so on, and no more than MAX_ATTEMPTS.
 - Nothing is written while only waiting.
 """
@@ -47,6 +48,7 @@ from issuers.acme.lost_orders import find_lost_order
 from issuers.acme.messages import Identifier, Order, read_order
 from issuers.acme.pauses import pause_after, stamp, stamped
 from issuers.acme.problem import CARefused, Nonsense, is_transient, refusal_of
+from issuers.acme.replacing import ALREADY_REPLACED, objects, predecessor
 from issuers.acme.settings import ACMEOptions
 from issuers.acme.steps import StartOver, Steps
 from issuers.acme.transport import Authority
@@ -78,6 +80,13 @@ class OrderRun:
 
     def go_on(self) -> Reply:
         """Do what can be done now. Raises IssuerUnavailable."""
+        try:
+            return self._go_on()
+        except IssuerUnavailable as unavailable:
+            unavailable.committed = self._is_committed()
+            raise
+
+    def _go_on(self) -> Reply:
         steps = Steps.current(self.journal)
         try:
             identifiers = identifiers_of(self.request.policy, self.options.challenge)
@@ -91,7 +100,8 @@ class OrderRun:
                 except StartOver as cause:
                     steps = self._start_over(steps, str(cause))
         except CARefused as error:
-            if error.transient:
+            # What is not said about the CSR itself says nothing about the certificate either: it may exist.
+            if error.transient or self._is_committed():
                 raise error.unavailable() from error
             return self._refuse(steps, error.refusal())
         except Unorderable as error:
@@ -100,6 +110,14 @@ class OrderRun:
             return self._refuse(steps, error.problem)
         except _Later as error:
             return error.reply
+
+    def _is_committed(self) -> bool:
+        """Whether the CA may have been given the CSR for an order that may still become a certificate.
+
+        Only the last attempt counts: a new one is begun when the order before is known to lead nowhere.
+        """
+        steps = Steps.current(self.journal)
+        return (steps.intended("finalize") or steps.intended("certificate")) is not None
 
     def abandon(self) -> None:
         """Take all answers to challenges away. Raises IssuerUnavailable."""
@@ -174,14 +192,26 @@ class OrderRun:
                 )
             payload["profile"] = self.options.profile
         names = json.dumps([identifier.value for identifier in identifiers])
-        steps.intend("order", **(wanted | {"identifiers": names, "asked": "yes"}))
+        about = {**wanted, "identifiers": names, "asked": "yes"}
+        replaced = None
+        if directory.renewal_info is not None and "unreplaced" not in wanted:
+            replaced = predecessor(self.request)
+        if replaced is not None:
+            payload["replaces"] = about["replaces"] = replaced
+        steps.intend("order", **about)
         failpoint("acme.order.before")
         try:
             answer = self.account.post(directory.new_order, payload)
         except CARefused as error:
+            if replaced is not None:
+                failures = int(wanted.get("failures", "0")) + (error.status == 500)
+                if objects(error, failures):
+                    return self._without_predecessor(steps, identifiers, about, error)
+                about["failures"] = str(failures)
             # Below 500 there is no order to look for the next time. Above, one may have been made all the same.
             if error.status < 500:
-                steps.intend("order", **(wanted | {"identifiers": names, "asked": "no", "answered": error.kind}))
+                about |= {"asked": "no", "answered": error.kind}
+            steps.intend("order", **about)
             raise
         failpoint("acme.order.after-call")
         url = answer.location()
@@ -189,6 +219,21 @@ class OrderRun:
         steps.record("order", url=url, at=stamp(self.clock.now()))
         failpoint("acme.order.recorded")
         return read_order(answer.json(), url), None
+
+    def _without_predecessor(
+        self, steps: Steps, identifiers: tuple[Identifier, ...], about: dict[str, str], error: CARefused
+    ) -> tuple[Order, timedelta | None]:
+        """Order at once, and for the rest of the operation, without saying what is replaced.
+
+        Where an order for the replacement exists already, it may be one of ours that got lost. A CA that does not list
+        orders, such as Let's Encrypt, gives a pending one again to whoever orders the same names.
+        """
+        _log.warning("The CA does not take an order as the replacement of a certificate: %s", error)
+        may_exist = error.kind == ALREADY_REPLACED or error.status >= 500
+        about = {field: text for field, text in about.items() if field != "replaces"}
+        steps.intend("order", **about | {"asked": "yes" if may_exist else "no", "unreplaced": error.kind})
+        failpoint("acme.order.unreplaced")
+        return self._order(steps, identifiers)
 
     def _pace(self, steps: Steps, wanted: dict[str, str]) -> None:
         """The second order may follow the first at once; the others not, whatever goes wrong at the CA."""
@@ -246,14 +291,25 @@ class OrderRun:
                     # It may be no word of the CA, which has acted all the same: what it says about the order counts.
                     return StillWaiting(pause_after(None, now), "The CA does not show the order at the moment.")
                 raise StartOver("The order had expired.") from error
-            if error.kind == "unauthorized":
-                # An authorization that was used again has ended since. Were it the account, newOrder would say so next.
-                raise StartOver(f"The CA would not finalize the order: {error.problem.text()}.") from error
-            raise
+            if error.transient:
+                raise
+            return self._refused(steps, identifiers, order, error)
         failpoint("acme.finalize.after-call")
         steps.record("finalize", at=stamp(self.clock.now()))
         failpoint("acme.finalize.recorded")
         return self._after_finalize(steps, identifiers, read_order(answer.json(), order.url), answer.pause)
+
+    def _refused(self, steps: Steps, identifiers: tuple[Identifier, ...], order: Order, error: CARefused) -> Reply:
+        """The CA will not have the CSR; or it has it already, and the refusal is that of a repetition."""
+        order, asked = self._look(steps, order.url)
+        if order.status in ("processing", "valid"):
+            return self._after_finalize(steps, identifiers, order, asked)
+        if steps.recorded("finalize") is not None and order.status != "invalid":
+            raise error.unavailable() from error
+        if error.kind == "unauthorized":
+            # An authorization that was used again has ended since. Were it the account, newOrder would say so next.
+            raise StartOver(f"The CA would not finalize the order: {error.problem.text()}.") from error
+        raise _GivenUp(error.refusal())
 
     def _making(self, steps: Steps, asked: timedelta | None) -> StillWaiting:
         entry = steps.recorded("finalize") or steps.intended("finalize") or steps.recorded("order") or {}
@@ -315,7 +371,9 @@ class OrderRun:
                     "Look for the cause at the CA, then create the certificate again.",
                 )
             )
-        following.intend("order", because=cause, at=stamp(self.clock.now()))
+        about = {"because": cause, "at": stamp(self.clock.now())}
+        unreplaced = (steps.intended("order") or {}).get("unreplaced")
+        following.intend("order", **about | ({"unreplaced": unreplaced} if unreplaced else {}))
         return following
 
     def _refuse(self, steps: Steps, problem: Problem) -> RequestRefused:

@@ -78,9 +78,13 @@ class Authority:
         """The directory, at most an hour old."""
         directory = self.known.directory()
         if directory is None:
-            directory = read_directory(self._answer(self._send("GET", self.directory_url), clock).json())
+            directory = read_directory(self.get(self.directory_url, clock).json())
             self.known.keep_directory(directory)
         return directory
+
+    def get(self, url: str, clock: Clock) -> Answer:
+        """A request without any account. Raises CARefused, IssuerUnavailable."""
+        return self._answer(self._send("GET", url), clock)
 
     def post(
         self,

@@ -270,7 +270,7 @@ def test_another_host_may_be_allowed(scripted: ScriptedCA, ca: Surroundings) -> 
 def test_a_refusal_has_the_cas_words_and_advice(
     scripted: ScriptedCA, ca: Surroundings, route: str, status: int, kind: str, advice: str
 ) -> None:
-    scripted.fault(route, lambda exchange: exchange.problem(status, kind, "words\nof the CA"))
+    scripted.fault(route, lambda exchange: exchange.problem(status, kind, "words\nof the CA"), acts=False)
 
     reply = drive(ca.issuer(), request_for("www.example.org"), MemoryJournal())
 
@@ -531,3 +531,64 @@ def test_finalize_again_is_not_asked_of_an_order_that_lags(scripted: ScriptedCA,
     issued(drive(issuer, request, journal))
 
     assert 1 == scripted.hits["finalize"]
+
+
+@pytest.mark.parametrize("route", ["order", "certificate"])
+@pytest.mark.parametrize(("status", "kind"), [(403, "userActionRequired"), (400, "malformed"), (503, "serverInternal")])
+def test_after_finalize_nothing_is_refused_and_no_other_issuer_may_be_asked(
+    scripted: ScriptedCA, ca: Surroundings, route: str, status: int, kind: str
+) -> None:
+    """The certificate exists by then, whatever the CA says when it is asked for it."""
+    request, journal = request_for("www.example.org"), MemoryJournal()
+    scripted.fault("finalize", dropped)
+    with pytest.raises(IssuerUnavailable) as lost:
+        drive(ca.issuer(), request, journal)
+    scripted.fault(route, lambda exchange: exchange.problem(status, kind))
+
+    with pytest.raises(IssuerUnavailable) as caught:
+        drive(ca.issuer(), request, journal)
+    issued(drive(ca.issuer(), request, journal))
+
+    assert (True, True) == (lost.value.committed, caught.value.committed)
+    assert 1 == len(scripted.issued)
+
+
+@pytest.mark.parametrize("route", ["directory", "account", "new-order", "order", "authorization", "challenge"])
+def test_before_finalize_another_issuer_may_be_asked(scripted: ScriptedCA, ca: Surroundings, route: str) -> None:
+    scripted.fault(route, server_error)
+
+    with pytest.raises(IssuerUnavailable) as caught:
+        drive(ca.issuer(), request_for("www.example.org"), MemoryJournal())
+
+    assert not caught.value.committed
+
+
+def test_a_finalize_that_is_refused_although_it_was_obeyed_brings_the_certificate(
+    scripted: ScriptedCA, ca: Surroundings
+) -> None:
+    scripted.fault("finalize", lambda exchange: exchange.problem(400, "malformed", "the order has a CSR already"))
+
+    issued(drive(ca.issuer(), request_for("www.example.org"), MemoryJournal()))
+
+    assert 1 == len(scripted.issued)
+
+
+def test_a_finalize_that_was_accepted_is_not_refused_afterwards(
+    scripted: ScriptedCA, ca: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica of the CA that lags behind shows the order as ready, and will not have the CSR a second time."""
+    monkeypatch.setattr(order, "_FINALIZE_AGAIN", timedelta(0))
+    request, journal = request_for("www.example.org"), MemoryJournal()
+    scripted.fault("finalize", lambda exchange: exchange.proceed(status="ready", certificate=None))
+    issuer = ca.issuer()
+    while ("recorded", "finalize") not in journal.writes:
+        issuer.advance(request, journal)
+    scripted.fault("order", lambda exchange: exchange.proceed(status="ready"), times=2)
+    scripted.fault("finalize", lambda exchange: exchange.problem(400, "malformed"), acts=False)
+
+    with pytest.raises(IssuerUnavailable) as caught:
+        issuer.advance(request, journal)
+    issued(drive(issuer, request, journal))
+
+    assert caught.value.committed
+    assert 1 == len(scripted.issued)

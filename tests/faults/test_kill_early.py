@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pebble.launcher import Pebble
-from tests.support.failpoints import COMMITS, EARLY, LATE, ROTATION
+from tests.support.failpoints import COMMITS, EARLY, ELSEWHERE, LATE, ROTATION
 from tests.support.mortal import Mortal, kill_during_issuance
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -24,10 +24,11 @@ def test_every_failpoint_of_the_code_is_a_case() -> None:
     literal = {call.strip('"') for call in calls if call.startswith('"')}
     rotation = (_ROOT / "tests/keystore/test_seal_rotation.py").read_text()
 
-    assert {name for name, _ in EARLY + LATE + COMMITS} | ROTATION == literal
+    assert {name for name, _ in EARLY + LATE + COMMITS} | ROTATION | {*ELSEWHERE} == literal
     # None is computed: that one would escape this test.
     assert [] == [call for call in calls if not call.startswith('"')]
     assert [] == [name for name in sorted(ROTATION) if name not in rotation]
+    assert [] == [name for name, path in ELSEWHERE.items() if f'"{name}"' not in (_ROOT / path).read_text()]
 
 
 @pytest.mark.parametrize(("point", "count"), EARLY)

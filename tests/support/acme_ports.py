@@ -14,6 +14,7 @@ from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbroker.domain.csr import build_csr
 from certbroker.domain.errors import LeaseLost
@@ -196,11 +197,13 @@ def request_for(
     operation: str = "operation",
     reuse_key: bool = False,
     key: ec.EllipticCurvePrivateKey | None = None,
+    replaces: x509.Certificate | None = None,
 ) -> IssuanceRequest:
     key = key or ec.generate_private_key(ec.SECP256R1())
     sans = SubjectAlternativeNames(dns_names=names, ip_addresses=tuple(addresses))
     policy = CertificatePolicy(subject=subject, sans=sans, issuer="ca", reuse_key=reuse_key)
-    return IssuanceRequest(operation, build_csr(policy, key), policy, key)
+    old = None if replaces is None else replaces.public_bytes(Encoding.DER)
+    return IssuanceRequest(operation, build_csr(policy, key), policy, key, old)
 
 
 def drive(issuer: ACMEIssuer, request: IssuanceRequest, journal: MemoryJournal, seconds: float = 20.0) -> Reply:

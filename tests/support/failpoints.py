@@ -41,3 +41,8 @@ COMMITS = [
 
 # Not on the way of a certificate; the tests of rotation arm each of them.
 ROTATION = {"seal.reseal", *(f"seal.rotate.{step}" for step in ("make", "made", "batch", "destroy", "destroyed"))}
+
+# Not on the way of a first certificate; the named tests arm each of them.
+ELSEWHERE = {
+    "acme.order.unreplaced": "tests/acme/test_replaces.py",
+}

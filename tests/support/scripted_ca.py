@@ -81,16 +81,25 @@ Fault = Callable[[Exchange], None]
 class ScriptedCA:
     """The CA. A context manager.
 
-    Routes, for `fault` and `hits`: directory, nonce, account, new-order, order, authorization, challenge, finalize,
-    certificate, revoke.
+    Routes, for `fault` and `hits`: directory, nonce, account, new-order, order, orders, authorization, challenge,
+    finalize, certificate, revoke, renewal-info.
+
+    reuse_orders    give a pending or ready order again to whoever orders the same names
+    list_orders     let accounts list their orders
+    renewal_info    offer RFC 9773: one window for all certificates, and one order that replaces a certificate
     """
 
-    def __init__(self, *, reuse_orders: bool = False) -> None:
+    def __init__(self, *, reuse_orders: bool = False, list_orders: bool = False, renewal_info: bool = False) -> None:
         self.reuse_orders = reuse_orders
+        self.list_orders = list_orders
+        self.renewal_info = renewal_info
+        self.window = {"start": "2026-06-01T00:00:00Z", "end": "2026-06-02T00:00:00Z"}
+        self.ordered: list[dict[str, Any]] = []
+        """What came to new-order."""
         self.hits: Counter[str] = Counter()
         self.issued: list[x509.Certificate] = []
         self.make_leaf: Callable[[x509.CertificateSigningRequest, list[str]], bytes] = self._leaf
-        self._faults: dict[str, list[Fault]] = defaultdict(list)
+        self._faults: dict[str, list[tuple[Fault, bool]]] = defaultdict(list)
         self._orders: dict[str, dict[str, Any]] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -121,9 +130,9 @@ class ScriptedCA:
         self.directory_url = f"{self.url}/directory"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
-    def fault(self, route: str, fault: Fault, times: int = 1) -> None:
-        """Let `fault` answer the next requests for the route."""
-        self._faults[route] += [fault] * times
+    def fault(self, route: str, fault: Fault, times: int = 1, *, acts: bool = True) -> None:
+        """Let `fault` answer the next requests for the route; the CA does what they ask for only if it `acts`."""
+        self._faults[route] += [(fault, acts)] * times
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -142,22 +151,32 @@ class ScriptedCA:
         route, _, number = handler.path.strip("/").partition("/")
         with self._lock:
             self.hits[route] += 1
-            proper = self._answer(route, number, json.loads(decoded) if decoded else None)
             faults = self._faults[route]
-            fault = faults.pop(0) if faults else Exchange.proceed
+            fault, acts = faults.pop(0) if faults else (Exchange.proceed, True)
+            proper = self._answer(route, number, json.loads(decoded) if decoded else None) if acts else (200, {}, b"")
         fault(Exchange(handler, proper))
 
     def _answer(self, route: str, number: str, payload: Any) -> tuple[int, dict[str, str], bytes]:
         match route:
             case "directory":
                 names = {"newNonce": "nonce", "newAccount": "account", "newOrder": "new-order", "revokeCert": "revoke"}
+                names |= {"renewalInfo": "renewal-info"} if self.renewal_info else {}
                 return self._json(200, {key: f"{self.url}/{path}" for key, path in names.items()})
             case "nonce" | "revoke":
                 return 200, {}, b""
             case "account":
-                return self._json(201, {"status": "valid"}, location=f"{self.url}/account/1")
+                orders = {"orders": f"{self.url}/orders"} if self.list_orders else {}
+                return self._json(201, {"status": "valid"} | orders, location=f"{self.url}/account/1")
+            case "orders":
+                return self._json(200, {"orders": [f"{self.url}/order/{number}" for number in self._orders]})
+            case "renewal-info":
+                return self._json(200, {"suggestedWindow": self.window})
             case "new-order":
-                number = self._new_order(payload["identifiers"])
+                self.ordered.append(payload)
+                if any(payload.get("replaces", "") == order.get("replaces") for order in self._orders.values()):
+                    body = {"type": "urn:ietf:params:acme:error:alreadyReplaced", "detail": "there is an order"}
+                    return 409, {"content_type": PROBLEM}, json.dumps(body).encode()
+                number = self._new_order(payload)
                 return self._json(201, self._shown(number), location=f"{self.url}/order/{number}")
             case "order" if number in self._orders:
                 return self._json(200, self._shown(number))
@@ -177,12 +196,13 @@ class ScriptedCA:
             b'{"type": "urn:ietf:params:acme:error:malformed", "detail": "no such thing"}',
         )
 
-    def _new_order(self, identifiers: list[dict[str, str]]) -> str:
+    def _new_order(self, payload: dict[str, Any]) -> str:
+        identifiers = payload["identifiers"]
         for number, order in self._orders.items():
             if self.reuse_orders and order["status"] in ("pending", "ready") and order["identifiers"] == identifiers:
                 return number
         number = str(next(self._numbers))
-        self._orders[number] = {"status": "pending", "identifiers": identifiers}
+        self._orders[number] = {"status": "pending", **payload}
         return number
 
     def _finalize(self, number: str, payload: Any) -> tuple[int, dict[str, str], bytes]:
@@ -204,6 +224,7 @@ class ScriptedCA:
             "authorizations": [f"{self.url}/authorization/{number}"],
             "finalize": f"{self.url}/finalize/{number}",
         }
+        shown |= {"replaces": order["replaces"]} if "replaces" in order else {}
         return shown | ({"certificate": f"{self.url}/certificate/{number}"} if order["status"] == "valid" else {})
 
     def _authorization(self, number: str) -> dict[str, Any]:
@@ -230,6 +251,7 @@ class ScriptedCA:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=90))
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         self.issued.append(certificate)

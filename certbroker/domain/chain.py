@@ -27,6 +27,11 @@ from certbroker.domain.records import CertificateFacts
 
 MAX_CHAIN = 16
 
+# Whoever polls for a certificate would get one that is over, and it would have taken the place of a good one.
+_LEAST_LIFE = timedelta(minutes=1)
+# Clocks differ by minutes; a certificate that begins later than this is for another time.
+_CLOCKS_DIFFER = timedelta(days=1)
+
 
 def parse(certificates: tuple[bytes, ...]) -> list[x509.Certificate]:
     """The certificates in DER, parsed. Invalid when one is not a certificate, or there are too many."""
@@ -49,6 +54,12 @@ def in_order(certificates: list[x509.Certificate], key: object) -> list[x509.Cer
 
     Raises Invalid when no certificate is for the key.
     """
+    path = path_of(certificates, key)
+    return path + [certificate for certificate in certificates if certificate not in path]
+
+
+def path_of(certificates: list[x509.Certificate], key: object) -> list[x509.Certificate]:
+    """The certificate for `key` and its issuers, each once, without whatever else there is. Raises Invalid likewise."""
     mine = [certificate for certificate in certificates if _is_for(certificate, key)]
     if not mine:
         raise Invalid("None of the certificates belongs to the private key: their public keys differ.")
@@ -56,8 +67,18 @@ def in_order(certificates: list[x509.Certificate], key: object) -> list[x509.Cer
     others = [certificate for certificate in certificates if certificate != path[0]]
     while issuer := next((other for other in others if _issued(other, path[-1])), None):
         path.append(issuer)
-        others.remove(issuer)
-    return path + others
+        others = [other for other in others if other != issuer]
+    return path
+
+
+def check_issued(leaf: x509.Certificate, now: datetime) -> None:
+    """Raise Invalid when a certificate that was just issued is over, or nearly, or is for a time to come."""
+    start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    if end < now + _LEAST_LIFE or start > now + _CLOCKS_DIFFER:
+        raise Invalid(
+            f"The certificate is valid from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, and here it is "
+            f"{now:%Y-%m-%d %H:%M}. Check the clocks here and at the issuer."
+        )
 
 
 def check_leaf(leaf: x509.Certificate, now: datetime) -> None:

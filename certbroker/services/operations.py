@@ -305,12 +305,14 @@ class Operations:
         """Check what was issued; it is stored in one transaction with the operation's end. Raises Invalid."""
         now = self._clock.now()
         parsed = chains.parse(chain)
-        ordered = chains.in_order(parsed, key.public_key())
-        chains.check_leaf(ordered[0], now)
+        # What else the issuer sent would only be served to everybody who reads the certificate.
+        ordered = chains.path_of(parsed, key.public_key())
+        given = [certificate for certificate in dict.fromkeys(parsed) if certificate in ordered]
+        chains.check_issued(ordered[0], now)
         missing = chains.missing_names(ordered[0], operation.policy.sans)
         if missing:
             raise Invalid(f"The certificate lacks names that were asked for: {', '.join(missing[:5])}.")
-        versions = Completion.of(operation, ordered, parsed).versions(self._seal, self._keystore, key, now)
+        versions = Completion.of(operation, ordered, given).versions(self._seal, self._keystore, key, now)
         done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
         caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
 

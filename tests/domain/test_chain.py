@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbroker.domain.chain import check_leaf, facts_of, in_order, parse, policy_of
+from certbroker.domain.chain import check_issued, check_leaf, facts_of, in_order, parse, path_of, policy_of
 from certbroker.domain.errors import Invalid
 from certbroker.domain.policy import SubjectAlternativeNames
 from tests.support.certificates import Authority, Identity, der, self_signed
@@ -28,6 +28,11 @@ def test_the_path_comes_first_and_what_does_not_belong_to_it_last(given_order: l
 
     assert list(LEAF.chain) == ordered[:4]
     assert [each for each in given_order if each in STRANGERS] == ordered[4:]
+
+
+@given(st.permutations([*LEAF.chain, *LEAF.chain, *STRANGERS]))
+def test_the_path_alone_has_each_once_and_no_stranger(given_order: list[object]) -> None:
+    assert list(LEAF.chain) == path_of(given_order, LEAF.key.public_key())
 
 
 @given(st.permutations(LEAF.chain), st.integers(0, 3))
@@ -78,6 +83,16 @@ def test_a_certificate_is_kept_until_the_second_it_expires() -> None:
 
     with pytest.raises(Invalid, match="expired"):
         check_leaf(LEAF.certificate, end)
+
+
+def test_a_fresh_certificate_is_valid_for_a_minute_at_least_and_begins_by_tomorrow() -> None:
+    start, end = LEAF.certificate.not_valid_before_utc, LEAF.certificate.not_valid_after_utc
+    for moment in (start - timedelta(days=1), NOW, end - timedelta(minutes=1)):
+        check_issued(LEAF.certificate, moment)
+
+    for moment in (start - timedelta(days=1, microseconds=1), end - timedelta(seconds=59), end + timedelta(days=9)):
+        with pytest.raises(Invalid, match="Check the clocks"):
+            check_issued(LEAF.certificate, moment)
 
 
 @pytest.mark.parametrize(("days", "months"), [(1, 1), (6, 1), (90, 3), (365, 12), (397, 13), (200_000, 1200)])

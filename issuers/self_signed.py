@@ -22,6 +22,7 @@ from certbroker.ports.issuer import (
     Reply,
     Resources,
 )
+from certbroker.randomness import random_bytes
 
 # Clocks of the machines that will check the certificate may be slow; Key Vault backdates by as much.
 _BACKDATE: Final = timedelta(minutes=10)
@@ -43,7 +44,7 @@ class SelfSigned:
             .subject_name(subject)
             .issuer_name(subject)
             .public_key(public)
-            .serial_number(x509.random_serial_number())
+            .serial_number(_serial_number())
             .not_valid_before(start)
             .not_valid_after(add_months(start + _BACKDATE, policy.validity_months))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
@@ -51,6 +52,11 @@ class SelfSigned:
         for extension, critical in extensions(policy):
             builder = builder.add_extension(extension, critical)
         return CertificateIssued((builder.sign(key, hash_for(public)).public_bytes(Encoding.DER),))
+
+
+def _serial_number() -> int:
+    """A positive number of at most 20 octets, as RFC 5280 section 4.1.2.2 wants it, and random."""
+    return int.from_bytes(random_bytes(20), "big") >> 1
 
 
 def add_months(moment: datetime, months: int) -> datetime:

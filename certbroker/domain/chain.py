@@ -92,10 +92,16 @@ def check_leaf(leaf: x509.Certificate, now: datetime) -> None:
 
 def missing_names(leaf: x509.Certificate, wanted: SubjectAlternativeNames) -> list[str]:
     """The DNS names and addresses that were wanted and are not in the certificate."""
-    have = names_of(leaf)
-    dns = {name.lower() for name in have.dns_names}
+    if not wanted.dns_names and not wanted.ip_addresses:
+        return []
+    try:
+        have = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return [*wanted.dns_names, *wanted.ip_addresses]
+    dns = {name.lower() for name in have.get_values_for_type(x509.DNSName)} if wanted.dns_names else set()
+    addresses = have.get_values_for_type(x509.IPAddress) if wanted.ip_addresses else []
     return [name for name in wanted.dns_names if name.lower() not in dns] + [
-        address for address in wanted.ip_addresses if str(ip_address(address)) not in have.ip_addresses
+        address for address in wanted.ip_addresses if ip_address(address) not in addresses
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -52,15 +53,23 @@ def hash_for(key: PublicKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
 
 def extensions(policy: CertificatePolicy) -> tuple[tuple[x509.ExtensionType, bool], ...]:
     """The extensions of RFC 5280 section 4.2.1 that the policy describes, each with whether it is critical."""
+    return _extensions(policy.key_usage, policy.ekus, names_for(policy), bool(policy.subject))
+
+
+# A policy is checked, put into a CSR and often into a certificate, within milliseconds.
+@lru_cache(maxsize=1024)
+def _extensions(
+    key_usage: tuple[str, ...], ekus: tuple[str, ...], sans: SubjectAlternativeNames, has_subject: bool
+) -> tuple[tuple[x509.ExtensionType, bool], ...]:
     found: list[tuple[x509.ExtensionType, bool]] = [(x509.BasicConstraints(ca=False, path_length=None), True)]
-    if policy.key_usage:
-        found.append((_key_usage(policy.key_usage), True))
-    if policy.ekus:
-        found.append((x509.ExtendedKeyUsage([parse_oid(oid) for oid in policy.ekus]), False))
-    names = general_names(names_for(policy))
+    if key_usage:
+        found.append((_key_usage(key_usage), True))
+    if ekus:
+        found.append((x509.ExtendedKeyUsage([parse_oid(oid) for oid in ekus]), False))
+    names = general_names(sans)
     if names:
         # RFC 5280 section 4.2.1.6: without a subject the names are all there is, so nobody may skip them.
-        found.append((x509.SubjectAlternativeName(names), not policy.subject))
+        found.append((x509.SubjectAlternativeName(names), not has_subject))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from certbroker.domain.chain import facts_of
 from certbroker.domain.keys import PrivateKey, operations_for
 from certbroker.domain.objects import Attributes, Kind
 from certbroker.domain.policy import CertificatePolicy
-from certbroker.domain.records import CertificateFacts, KeyFacts, Operation, Version
+from certbroker.domain.records import CertificateFacts, Identity, KeyFacts, Operation, Version
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.outbox import publish_versions
@@ -61,6 +61,7 @@ class Completion:
         certificate = Version(
             Kind.CERTIFICATE, self.name, self.version, attributes, self.tags, content_type, certificate=self.facts
         )
+        identity = Identity(self.vault_id, Kind.KEY, self.name, self.version)
         backing = Version(
             Kind.KEY,
             self.name,
@@ -69,8 +70,8 @@ class Completion:
             self.tags,
             managed=True,
             key=KeyFacts(spec.kty, spec.size, spec.curve, operations, self.policy.exportable, public),
+            sealed=seal.close(identity, keystore.encode(key)),
         )
-        backing = replace(backing, sealed=seal.close(backing.identity(self.vault_id), keystore.encode(key)))
         secret = Version(Kind.SECRET, self.name, self.version, attributes, self.tags, content_type, managed=True)
         return certificate, backing, secret
 

@@ -23,7 +23,7 @@ from issuers.acme.tls_alpn import PROTOCOL, validated_place
 # A CA comes from five places or so at once, and for as many names as an order has.
 _MAX_CONNECTIONS: Final = 512
 _SECONDS: Final = 10.0
-_SETTLE: Final = 0.05
+_PAUSE: Final = 0.1
 _CHUNK: Final = 4096
 # Two hellos of a client with post-quantum key shares are 4 KiB.
 _MAX_RECEIVED: Final = 32 * 1024
@@ -47,8 +47,8 @@ class ValidationListener:
         self._prepare = prepare
         # One thread: pyOpenSSL keeps what a callback raised in the context, where another thread would find it.
         self._thread = ThreadPoolExecutor(1, "tls-alpn-01")
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.WriteTransport] = set()
+        self._stopping = False
+        self._open: set[asyncio.Task[None]] = set()
         self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
         self._context.set_min_proto_version(SSL.TLS1_2_VERSION)
         # A CA wants a handshake of its own each time, so there is nothing to resume.
@@ -58,48 +58,64 @@ class ValidationListener:
         self._context.set_alpn_select_callback(_select)
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, sock=self._listening, limit=_CHUNK)
+        self._resume(asyncio.get_running_loop())
 
     async def stop(self) -> None:
-        """Close the socket and every connection: the CA comes again to another replica, or validates anew."""
-        if self._server is not None:
-            self._server.close()
-        await asyncio.sleep(_SETTLE)  # What has just been accepted becomes known here.
-        for transport in self._open:
-            transport.abort()
+        """Close the socket and every connection: the CA comes again, to another replica or after the restart."""
+        self._stopping = True
+        asyncio.get_running_loop().remove_reader(self._listening)
+        self._listening.close()
+        await asyncio.sleep(0)  # What was accepted just now begins, and so will close its connection.
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._open) >= _MAX_CONNECTIONS:
-            writer.transport.abort()
-            return
-        self._open.add(writer.transport)
+    def _resume(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._stopping:
+            loop.add_reader(self._listening, self._accept, loop)
+
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            async with asyncio.timeout(_SECONDS):
-                await self._validate(reader, writer)
-                writer.close()
-                await writer.wait_closed()
-        except (TimeoutError, OSError):
-            pass  # The client was slow, or has gone.
-        finally:
-            self._open.discard(writer.transport)
-            writer.transport.abort()
+            client, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # The client has gone before it was taken.
+        except OSError:
+            # There are too many open files: without a pause the loop would do nothing but try again.
+            loop.remove_reader(self._listening)
+            loop.call_later(_PAUSE, self._resume, loop)
+            return
+        if len(self._open) >= _MAX_CONNECTIONS:
+            client.close()
+            return
+        client.setblocking(False)
+        task = loop.create_task(self._serve(client))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
 
-    async def _validate(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, client: socket.socket) -> None:
+        with client:
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    await self._validate(client)
+            except (TimeoutError, OSError):
+                pass  # The client was slow, or has gone.
+
+    async def _validate(self, client: socket.socket) -> None:
         """One handshake, to its end or to the alert that refuses it."""
+        loop = asyncio.get_running_loop()
         connection = SSL.Connection(self._context, None)
         connection.set_accept_state()
         received = bytearray()
         connection.set_app_data(received)
         more = True
         while more and len(received) <= _MAX_RECEIVED:
-            data = await reader.read(_CHUNK)
+            data = await loop.sock_recv(client, _CHUNK)
             if not data:
                 return
             received += data
             connection.bio_write(data)
-            more = await asyncio.get_running_loop().run_in_executor(self._thread, _step, connection)
-            writer.write(_outgoing(connection))
-            await writer.drain()
+            more = await loop.run_in_executor(self._thread, _step, connection)
+            await loop.sock_sendall(client, _outgoing(connection))
 
     def _show(self, connection: SSL.Connection) -> None:
         """Called within a handshake, once the server name is known: without a certificate it fails."""

@@ -2,8 +2,9 @@
 
 The database is the queue: what is due is found by an index and claimed by lease. Work that needs this machine only
 (making keys, signing) has threads of its own, so that an issuer that hangs never delays it; work that calls outside
-is limited for each issuer, so that one that hangs never takes all threads. What finds no thread stays in the database
-until one is free.
+is limited for each issuer, to less and less as the threads become few, so that neither one that hangs nor several take
+them all. What finds no thread stays in the database until one is free, and what is due later at another issuer is not
+behind it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ _PER_ISSUER: Final = 12
 # For so long a thread collects finished local steps, in seconds, before it stores them together.
 _COLLECT: Final = 0.02
 
+# Operations that wait for a full lane are passed over one by one: 100 ms for 100,000. This many times as long as that
+# took, nobody looks past them again.
+_REST: Final = 10.0
+
 # How often leases of what is worked on are extended, in seconds; they last several times as long.
 _EXTEND: Final = 30.0
 
@@ -46,19 +51,14 @@ class IssueSweep:
         self._busy: Counter[Lane] = Counter()
         self._in_hand: dict[str, Operation] = {}
         self._extended = time.monotonic()
+        self._look_past = 0.0
         self._lock = threading.Lock()
 
     def sweep(self) -> int:
         """Claim what is due and has a free thread; return how much that was."""
         self._keep_leases()
         lanes: dict[str, Lane] = {}
-        chosen = []
-        for due in self._operations.due(_BATCH):
-            lane = None if self._operations.is_local(due) else (due.vault_id, due.issuer)
-            if self._take(lane):
-                lanes[due.id] = lane
-                chosen.append(due)
-        claimed = self._operations.claim(chosen)
+        claimed = self._claim(lanes)
         for operation in self._inbox.take():
             with self._lock:
                 self._busy[None] += 1
@@ -76,6 +76,28 @@ class IssueSweep:
         for lane in lanes.values():
             self._give_back(lane)
         return len(claimed)
+
+    def _claim(self, lanes: dict[str, Lane]) -> list[Operation]:
+        """Claim what is due and has a place in its lane, the longest due first; `lanes` gets a place by operation."""
+        claimed: list[Operation] = []
+        full = self._full() if time.monotonic() >= self._look_past else set()
+        while True:
+            begun = time.monotonic()
+            found = self._operations.due(_BATCH, full)
+            if full:
+                ended = time.monotonic()
+                self._look_past = ended + _REST * (ended - begun)
+            chosen = []
+            for due in found:
+                lane = None if self._operations.is_local(due) else (due.vault_id, due.issuer)
+                if self._take(lane):
+                    lanes[due.id] = lane
+                    chosen.append(due)
+                else:
+                    full.add((due.vault_id, due.issuer))
+            claimed += self._operations.claim(chosen)
+            if len(found) < _BATCH or len(chosen) == len(found) or time.monotonic() < self._look_past:
+                return claimed
 
     def stop(self) -> None:
         """Wait for the work in hand; what has not begun keeps its lease and is resumed after the next start."""
@@ -118,12 +140,24 @@ class IssueSweep:
     def _take(self, lane: Lane) -> bool:
         """Reserve a place in a lane, if it has one."""
         with self._lock:
-            full = self._busy[lane] >= (_LOCAL_QUEUE if lane is None else _PER_ISSUER)
-            remote = sum(self._busy.values()) - self._busy[None]
-            if full or (lane is not None and remote >= _REMOTE_THREADS):
+            if self._is_full(lane):
                 return False
             self._busy[lane] += 1
             return True
+
+    def _full(self) -> set[tuple[int, str]]:
+        """The issuers that have no place left."""
+        with self._lock:
+            return {lane for lane in self._busy if lane is not None and self._is_full(lane)}
+
+    def _is_full(self, lane: Lane) -> bool:
+        """Whether a lane has no place; the lock is held."""
+        mine = self._busy.get(lane, 0)
+        if lane is None:
+            return mine >= _LOCAL_QUEUE
+        # An issuer takes no more than half of what the others leave.
+        free = _REMOTE_THREADS - (sum(self._busy.values()) - self._busy.get(None, 0))
+        return mine >= min(_PER_ISSUER, (mine + free + 1) // 2)
 
     def _give_back(self, lane: Lane, operation_id: str = "") -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -73,9 +73,9 @@ class Operations:
         self._clock = clock
         self._owner = owner
 
-    def due(self, count: int) -> list[Due]:
-        """Operations that could be claimed now."""
-        return self._store.glance().operations.due(self._clock.now(), count)
+    def due(self, count: int, passed_over: Collection[tuple[int, str]] = ()) -> list[Due]:
+        """Operations that could be claimed now, but for those at issuers (vault id and name) that are passed over."""
+        return self._store.glance().operations.due(self._clock.now(), count, passed_over)
 
     def claim(self, due: list[Due]) -> list[Operation]:
         """Claim those of the operations that are still due and that nobody else has claimed meanwhile."""

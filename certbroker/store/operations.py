@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, delete, func, literal_column, or_, update
+from sqlalchemy import and_, bindparam, case, delete, func, literal_column, or_, select, update
 from sqlmodel import col
 
 from certbroker.domain import operation as states
@@ -61,8 +61,13 @@ _CANCEL = Statement(
     update(_p).where(_THIS).values(cancellation_requested=1, act_at=bindparam("new_act_at"), lease_until=0)
 )
 _DUE = and_(col(_p.act_at) <= bindparam("now"), col(_p.lease_until) <= bindparam("now"))
+_PASSED_OVER = func.json_each(bindparam("passed_over")).table_valued("value")
+_ISSUER = func.json_array(col(_p.vault_id), col(_p.issuer))
 _CANDIDATES = Statement(
-    choose(_p.id, _p.issuer, _p.vault_id).where(_DUE).order_by(col(_p.act_at)).limit(bindparam("count"))
+    choose(_p.id, _p.issuer, _p.vault_id)
+    .where(_DUE, _ISSUER.not_in(select(_PASSED_OVER.c.value)))
+    .order_by(col(_p.act_at))
+    .limit(bindparam("count"))
 )
 _CLAIM = Statement(
     update(_p)
@@ -258,9 +263,14 @@ class Operations:
             _FORGET.run(self._cursor, id=operation_id)
         return len(ids)
 
-    def due(self, now: datetime, count: int) -> list[Due]:
-        """What could be claimed now, the longest due first."""
-        return [Due(row[0], row[2], row[1]) for row in _CANDIDATES.all(self._cursor, now=micros(now), count=count)]
+    def due(self, now: datetime, count: int, passed_over: Iterable[tuple[int, str]] = ()) -> list[Due]:
+        """What could be claimed now, the longest due first, but for the issuers that are passed over.
+
+        Those are pairs of a vault's id and an issuer's name in lower case, as `Due` has them.
+        """
+        issuers = _encode([_encode(issuer) for issuer in passed_over])
+        rows = _CANDIDATES.all(self._cursor, now=micros(now), count=count, passed_over=issuers)
+        return [Due(row[0], row[2], row[1]) for row in rows]
 
     def claim(self, operation_id: str, owner: str, now: datetime, lease: timedelta) -> Operation | None:
         """Take the operation if it is still due; None when somebody else has it."""

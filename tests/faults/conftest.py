@@ -35,7 +35,7 @@ def exact_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
     binaries = require_pebble()
     folder = tmp_path_factory.mktemp("pebble")
     eab = dict([EXTERNAL_ACCOUNT])
-    with Pebble(folder, binaries=binaries, nonce_reject=0, authz_reuse=0, eab=eab) as running:
+    with Pebble(folder, binaries=binaries, nonce_reject=0, authz_reuse=0, retry_after=0, eab=eab) as running:
         yield running
 
 

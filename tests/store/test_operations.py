@@ -123,6 +123,16 @@ def test_what_is_due_comes_oldest_first_and_only_that(store: SQLiteStore) -> Non
     assert NOW - timedelta(seconds=3) == store.glance().operations.next_due(NOW)
 
 
+def test_what_is_due_can_be_looked_for_past_issuers_that_are_busy(store: SQLiteStore) -> None:
+    made = _operation()
+    _add(store, made)
+    issuer = made.policy.issuer.lower()
+    operations = store.glance().operations
+
+    assert [] == operations.due(NOW, 10, [(9, "other"), (1, issuer)])
+    assert [made.id] == [due.id for due in operations.due(NOW, 10, [(2, issuer), (1, f"{issuer}-2")])]
+
+
 def test_a_new_operation_takes_the_place_of_an_earlier_one(store: SQLiteStore) -> None:
     first, second = _operation("C"), _operation("c")
     _add(store, first)

@@ -30,6 +30,7 @@ from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Changes, Kind
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.domain.records import Operation
+from certbroker.ports.clock import Clock
 from certbroker.services.issuers import IssuerChanges
 from tests.support.clock import SteppedClock
 
@@ -51,15 +52,15 @@ class Stored:
 class ACMEBench:
     """One vault, whose answers to http-01 are served on a port. A context manager.
 
-    `trust` are PEM files of endpoints that may be asked.
+    `trust` are PEM files of endpoints that may be asked. With a `clock` that goes by itself, an engine does the work.
     """
 
-    def __init__(self, directory: Path, http_port: int, trust: Sequence[Path]) -> None:
+    def __init__(self, directory: Path, http_port: int, trust: Sequence[Path], clock: Clock | None = None) -> None:
         self.clock = SteppedClock()
         self._database = directory / "certbroker.db"
         egress = {"allowed_networks": ["127.0.0.0/8"], "trust": [*trust]}
         foundation = lay_foundation(build({"data": {"directory": directory}, "egress": egress}))
-        self.core = unseal(replace(foundation, clock=self.clock))
+        self.core = unseal(replace(foundation, clock=clock or self.clock))
         self.broker = self.core.broker
         self._vault = self.broker.vaults.create(_CALLER, "vault")
         self._listener = _AnswerListener(http_port, partial(self.broker.board.answer, "http-01"))

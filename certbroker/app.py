@@ -31,6 +31,7 @@ from certbroker.services.backup import Backups
 from certbroker.services.broker import Broker
 from certbroker.services.certificates import Certificates
 from certbroker.services.deletion import Deletions
+from certbroker.services.governor import Governor
 from certbroker.services.inbox import Inbox
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
@@ -134,7 +135,8 @@ def unseal(foundation: Foundation) -> Core:
     rotation = SealRotation(store, seal, clock)
     rotation.reseal()
     egress = _egress(configuration)
-    issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration))
+    governor = Governor(store, clock)
+    issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration), governor)
     operations = Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8))
     broker = Broker(
         store=store,
@@ -145,6 +147,7 @@ def unseal(foundation: Foundation) -> Core:
         certificates=Certificates(store, seal, keystore, clock, operations, inbox),
         operations=operations,
         issuers=issuers,
+        governor=governor,
         board=Board(store),
         listings=Listings(store),
         deletions=Deletions(store, clock),

@@ -80,7 +80,7 @@ class Engine:
 
     def _housekeeping(self) -> None:
         """Chores that may be late. One that fails does not keep the next from its turn."""
-        for chore in (self._purge, self._expire_challenges, *self._chores):
+        for chore in (self._purge, self._expire_challenges, self._broker.governor.tidy, *self._chores):
             try:
                 chore()
             except Exception:

@@ -17,6 +17,7 @@ from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.ports.clock import Clock
 from certbroker.ports.egress import Egress
+from certbroker.ports.governor import Governor
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class Resources:
     dns: Mapping[str, DNSPublisher]
     """The configured DNS publishers, by the name the operator gave them."""
     clock: Clock
+    governor: Governor
 
 
 @dataclass(frozen=True, slots=True)

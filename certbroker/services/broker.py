@@ -9,6 +9,7 @@ from certbroker.services.access import Access
 from certbroker.services.backup import Backups
 from certbroker.services.certificates import Certificates
 from certbroker.services.deletion import Deletions
+from certbroker.services.governor import Governor
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.listings import Listings
@@ -32,6 +33,7 @@ class Broker:
     certificates: Certificates
     operations: Operations
     issuers: Issuers
+    governor: Governor
     board: Board
     listings: Listings
     deletions: Deletions

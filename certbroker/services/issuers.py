@@ -13,6 +13,7 @@ from certbroker.domain.policy import SELF, UNKNOWN
 from certbroker.domain.records import Contact, Identity, SealedBytes
 from certbroker.ports.clock import Clock
 from certbroker.ports.egress import Egress
+from certbroker.ports.governor import Governor
 from certbroker.ports.issuer import (
     Administrator,
     BoardKind,
@@ -57,6 +58,7 @@ class Issuers:
         kinds: Mapping[str, IssuerKind],
         egress: Egress,
         dns: Mapping[str, DNSPublisher],
+        governor: Governor,
     ) -> None:
         self._store = store
         self._seal = seal
@@ -64,6 +66,7 @@ class Issuers:
         self._kinds = kinds
         self._egress = egress
         self._dns = dns
+        self._governor = governor
 
     def set(self, caller: Caller, vault: Vault, name: str, changes: IssuerChanges) -> StoredIssuer:
         """Make an issuer or replace all of its settings. Raises Invalid."""
@@ -152,9 +155,8 @@ class Issuers:
             sealed = stored.sealed_password
             password = None if sealed is None else self._password(vault_id, name, sealed)
             settings = _settings(stored.name, stored.settings, password)
-        resources = Resources(
-            self._egress, Memory(self._store, self._seal, vault_id, name), Board(self._store), self._dns, self._clock
-        )
+        memory, board = Memory(self._store, self._seal, vault_id, name), Board(self._store)
+        resources = Resources(self._egress, memory, board, self._dns, self._clock, self._governor)
         return self._kind(settings.provider).open(settings, resources)
 
     def set_contacts(self, caller: Caller, vault: Vault, contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:

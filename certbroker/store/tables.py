@@ -214,15 +214,38 @@ class LifecycleRow(SQLModel, table=True):
 
 
 class BudgetRow(SQLModel, table=True):
-    """What is left of one rate budget: `full_at` is when it will be whole again, `held_until` a pause asked for."""
+    """What is left of one rate budget: `full_at` is when it will be whole again, `held_until` a pause asked for.
+
+    From `over_at` on the row says nothing that its absence does not.
+    """
 
     __tablename__ = "budgets"
     __table_args__ = (Index("budgets_over", "over_at"),)
 
-    bucket: str = Field(primary_key=True)
+    ca: str = Field(primary_key=True)
+    scope: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
     full_at: int = Field(sa_column=_big())
     held_until: int = Field(default=0, sa_column=_big())
     reason: str | None = Field(default=None, sa_column=Column(Text))
+    over_at: int = Field(sa_column=_big())
+
+
+class ReservationRow(SQLModel, table=True):
+    """That an order in progress has been admitted; while `pending` it will take a place of a budget by succeeding."""
+
+    __tablename__ = "reservations"
+    __table_args__ = (
+        Index("reservations_pending", "ca", "scope", "subject", sqlite_where=text("pending = 1")),
+        Index("reservations_over", "over_at"),
+    )
+
+    operation_id: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    ca: str = Field(primary_key=True)
+    scope: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    pending: int
     over_at: int = Field(sa_column=_big())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from certbroker.domain.audit import AuditRecord
+from certbroker.store.budgets import Budgets
 from certbroker.store.identity import Identities
 from certbroker.store.issuers import Issuers
 from certbroker.store.lifecycles import Lifecycles
@@ -18,7 +19,17 @@ from certbroker.store.vaults import Vaults
 class SQLTransaction:
     """One transaction, or a glance outside of any. Its audit records are written when its work has succeeded."""
 
-    __slots__ = ("audited", "identities", "issuers", "lifecycles", "objects", "operations", "outbox", "vaults")
+    __slots__ = (
+        "audited",
+        "budgets",
+        "identities",
+        "issuers",
+        "lifecycles",
+        "objects",
+        "operations",
+        "outbox",
+        "vaults",
+    )
 
     def __init__(self, cursor: Cursor) -> None:
         self.vaults = Vaults(cursor)
@@ -28,6 +39,7 @@ class SQLTransaction:
         self.lifecycles = Lifecycles(cursor)
         self.outbox = Outbox(cursor)
         self.identities = Identities(cursor)
+        self.budgets = Budgets(cursor)
         self.audited: list[bytes] = []
 
     def audit(self, record: AuditRecord) -> None:

@@ -11,6 +11,7 @@ from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import StillWaiting
 from issuers.acme.account import Account
+from issuers.acme.budget import OrderBudget
 from issuers.acme.challenges import Publisher, answer_to, choose, journalled
 from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import Authorization, Challenge, Identifier, Order, read_authorization
@@ -37,6 +38,7 @@ class Authorizing:
     identifiers: tuple[Identifier, ...]
     order: Order
     asked: timedelta | None
+    budget: OrderBudget
 
     def go_on(self) -> StillWaiting | None:
         """Answer the challenges, or see how they stand; None when the order should be looked at again now.
@@ -114,6 +116,8 @@ class Authorizing:
                     raise StartOver(f"The authorization for {authorization.name} was {authorization.status}.")
                 case other:
                     raise Nonsense(f"an authorization has the status {other[:40]!r}")
+        if failed:
+            self.budget.failed(self.steps.order, self.identifiers, failed)
         if failed and was_away(failed, self.kind, self.known, self.order):
             raise StartOver("The CA could not reach certbroker, which was being restarted.")
         if failed:

@@ -74,15 +74,20 @@ def has_key(certificate: x509.Certificate, key: PublicKey) -> bool:
         return False  # A key of a kind that cannot be ours.
 
 
-def missing_names(certificate: x509.Certificate, wanted: Sequence[Identifier]) -> list[str]:
-    """Those of the wanted names that the certificate does not have as subject alternative names."""
+def names_of(certificate: x509.Certificate) -> set[Identifier]:
+    """The DNS names and addresses that the certificate is for."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        dns = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
-        addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
     except (x509.ExtensionNotFound, ValueError):
-        dns, addresses = set(), set()
-    return [item.value for item in wanted if item.value not in (addresses if item.kind == "ip" else dns)]
+        return set()
+    dns = {Identifier("dns", name.lower()) for name in names.get_values_for_type(x509.DNSName)}
+    return dns | {Identifier("ip", str(address)) for address in names.get_values_for_type(x509.IPAddress)}
+
+
+def missing_names(certificate: x509.Certificate, wanted: Sequence[Identifier]) -> list[str]:
+    """Those of the wanted names that the certificate does not have as subject alternative names."""
+    names = names_of(certificate)
+    return [identifier.value for identifier in wanted if identifier not in names]
 
 
 def der(chain: Sequence[x509.Certificate]) -> tuple[bytes, ...]:

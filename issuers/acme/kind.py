@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,8 +14,10 @@ from josepy.json_util import encode_b64jose
 
 from certbroker.domain.errors import Invalid
 from certbroker.ports.egress import Egress
+from certbroker.ports.governor import BudgetState
 from certbroker.ports.issuer import IssuanceRequest, IssuerSettings, Journal, RenewalWindow, Reply, Resources
 from issuers.acme.account import Account, AccountLost
+from issuers.acme.budget import OrderBudget
 from issuers.acme.challenges import Publisher
 from issuers.acme.known_ca import KnownCA
 from issuers.acme.order import OrderRun
@@ -84,6 +87,10 @@ class ACMEIssuer:
         """RFC 9773."""
         return renewal_window(self._authority, x509.load_der_x509_certificate(certificate), self._resources.clock)
 
+    def budgets(self, names: Sequence[str]) -> list[BudgetState]:
+        options = self._settings.options
+        return self._resources.governor.explain(options.directory, self._account().url, names, options.limits)
+
     def describe(self) -> Description:
         """The CA's directory and the state of the account; registers nothing. Raises IssuerUnavailable."""
         account = self._account()
@@ -112,10 +119,14 @@ class ACMEIssuer:
         return Account(self._authority, self._settings, self._resources.memory, self._resources.clock)
 
     def _run(self, request: IssuanceRequest, journal: Journal) -> OrderRun:
+        options, resources, account = self._settings.options, self._resources, self._account()
         return OrderRun(
-            options=self._settings.options,
+            options=options,
             authority=self._authority,
-            account=self._account(),
+            account=account,
+            budget=OrderBudget(
+                resources.governor, options.limits, options.directory, account, request, resources.clock
+            ),
             publisher=self._publisher,
             clock=self._resources.clock,
             request=request,

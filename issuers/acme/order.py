@@ -40,6 +40,7 @@ from certbroker.ports.issuer import (
 )
 from issuers.acme.account import Account, AccountLost
 from issuers.acme.authorizing import Authorizing, was_away
+from issuers.acme.budget import OrderBudget
 from issuers.acme.chain import der, download, has_key, missing_names
 from issuers.acme.challenges import Publisher
 from issuers.acme.csr import csr_key
@@ -73,6 +74,7 @@ class OrderRun:
     options: ACMEOptions
     authority: Authority
     account: Account
+    budget: OrderBudget
     publisher: Publisher
     clock: Clock
     request: IssuanceRequest
@@ -87,12 +89,16 @@ class OrderRun:
             raise
 
     def _go_on(self) -> Reply:
+        self.budget.look()
         steps = Steps.current(self.journal)
         try:
             identifiers = identifiers_of(self.request.policy, self.options.challenge)
             while True:
                 try:
                     return self._attempt(steps, identifiers)
+                except CARefused as error:
+                    self.budget.told(steps.order, identifiers, error)
+                    raise
                 except AccountLost as lost:
                     # Everything that the account had is gone with it, orders included.
                     self.account.forget(str(lost))
@@ -122,6 +128,7 @@ class OrderRun:
     def abandon(self) -> None:
         """Take all answers to challenges away. Raises IssuerUnavailable."""
         for steps in Steps.all(self.journal):
+            self.budget.ended(steps.order)
             entry = steps.intended("challenge")
             if entry is not None:
                 self.publisher.withdraw(entry)
@@ -140,6 +147,7 @@ class OrderRun:
                 identifiers,
                 order,
                 asked,
+                self.budget,
             )
             waiting = authorizing.go_on()
             if waiting is not None:
@@ -156,7 +164,7 @@ class OrderRun:
             case "valid":
                 return self._collect(steps, identifiers, order)
             case "invalid":
-                raise self._failure(order)
+                raise self._failure(steps, identifiers, order)
             case "pending" | "ready" | "processing":
                 return self._making(steps, asked)
             case _:
@@ -198,6 +206,7 @@ class OrderRun:
             replaced = predecessor(self.request)
         if replaced is not None:
             payload["replaces"] = about["replaces"] = replaced
+        self.budget.admit(steps.order, identifiers, replaces=replaced is not None)
         steps.intend("order", **about)
         failpoint("acme.order.before")
         try:
@@ -232,6 +241,7 @@ class OrderRun:
         may_exist = error.kind == ALREADY_REPLACED or error.status >= 500
         about = {field: text for field, text in about.items() if field != "replaces"}
         steps.intend("order", **about | {"asked": "yes" if may_exist else "no", "unreplaced": error.kind})
+        self.budget.ended(steps.order)  # It is another order to the budgets.
         failpoint("acme.order.unreplaced")
         return self._order(steps, identifiers)
 
@@ -346,14 +356,18 @@ class OrderRun:
             )
         if (steps.intended("finalize") or {}).get("cleaned") != "yes":
             self._clean_up(steps)
+        self.budget.issued(steps.order, identifiers)
         steps.record("certificate", serial=f"{leaf.serial_number:x}", sha256=leaf.fingerprint(hashes.SHA256()).hex())
         failpoint("acme.certificate.recorded")
         return CertificateIssued(der(chain))
 
-    def _failure(self, order: Order) -> Exception:
+    def _failure(self, steps: Steps, identifiers: tuple[Identifier, ...], order: Order) -> Exception:
         """Why an order became invalid, as what to raise: StartOver when it is no fault of the names."""
         problems = [] if order.error is None else [order.error]
-        problems += Authorizing.problems_of(self.account, order)
+        unproven = Authorizing.problems_of(self.account, order)
+        if unproven:
+            self.budget.failed(steps.order, identifiers, unproven)
+        problems += unproven
         if not problems or all(is_transient(problem) for problem in problems):
             return StartOver("The order had become invalid without a lasting cause.")
         if was_away(problems, self.options.challenge, self.authority.known, order):
@@ -362,6 +376,7 @@ class OrderRun:
 
     def _start_over(self, steps: Steps, cause: str) -> Steps:
         self._clean_up(steps)
+        self.budget.ended(steps.order)
         following = steps.next()
         if following is None:
             raise _GivenUp(
@@ -378,6 +393,7 @@ class OrderRun:
 
     def _refuse(self, steps: Steps, problem: Problem) -> RequestRefused:
         self._clean_up(steps)
+        self.budget.ended(steps.order)
         return RequestRefused(problem)
 
     def _clean_up(self, steps: Steps) -> bool:

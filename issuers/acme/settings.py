@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
+from certbroker.domain.budget import UNLIMITED, Limits
 from certbroker.domain.errors import Invalid
 from certbroker.domain.policy import is_address, is_dns_name
 from certbroker.ports.issuer import IssuerSettings
+from issuers.acme.limits import read_limits, write_limits
 
 HTTP_01: Final = "http-01"
 TLS_ALPN_01: Final = "tls-alpn-01"
@@ -56,6 +58,8 @@ class ACMEOptions:
     account_key: str = "P-256"
     hosts: tuple[str, ...] = ()
     """Hosts, besides the directory's own, that the CA's URLs may lead to."""
+    limits: Limits = UNLIMITED
+    """The rate budgets that orders keep to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +121,16 @@ def read_options(text: str) -> ACMEOptions:
         raise Invalid("org_details.id: challenge=dns-01 needs dns=<name of a configured DNS publisher>.")
     if challenge != DNS_01 and dns is not None:
         raise Invalid("org_details.id: the option dns has an effect only with challenge=dns-01.")
+    directory = _directory(given["directory"])
     return ACMEOptions(
-        directory=_directory(given["directory"]),
+        directory=directory,
         challenge=challenge,
         dns=dns,
         preferred_chain=_text("preferred_chain", given.get("preferred_chain")),
         profile=_text("profile", given.get("profile")),
         account_key=_account_key(given.get("account_key", "P-256")),
         hosts=_hosts(given.get("hosts", "")),
+        limits=read_limits(given.get("limits"), directory),
     )
 
 
@@ -138,11 +144,12 @@ def write_options(options: ACMEOptions) -> str:
         "profile": options.profile and quote(options.profile, safe=""),
         "account_key": options.account_key,
         "hosts": ",".join(options.hosts),
+        "limits": write_limits(options.limits, options.directory),
     }
     return ";".join(f"{key}={value}" for key, value in given.items() if value)
 
 
-_READERS: Final = ("directory", "challenge", "dns", "preferred_chain", "profile", "account_key", "hosts")
+_READERS: Final = ("directory", "challenge", "dns", "preferred_chain", "profile", "account_key", "hosts", "limits")
 
 
 def _directory(value: str) -> str:

@@ -41,6 +41,11 @@ class Steps:
         """The attempt after this, or None when there have been enough."""
         return Steps(self.journal, self.number + 1) if self.number < MAX_ATTEMPTS else None
 
+    @property
+    def order(self) -> str:
+        """The name of the step at which the attempt's order is made."""
+        return self._name("order")
+
     def intend(self, step: str, **about: str) -> None:
         self.journal.intend(self._name(step), **about)
 

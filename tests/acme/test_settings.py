@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certbroker.domain.budget import UNLIMITED, Limits, limit
 from certbroker.domain.errors import Invalid
 from certbroker.ports.issuer import Administrator, IssuerKind, IssuerSettings
 from issuers.acme import KIND
+from issuers.acme.limits import ANY_CA, LETS_ENCRYPT, LETS_ENCRYPT_STAGING
 from issuers.acme.settings import ACCOUNT_KEYS, ACMEOptions, read_options, read_settings, write_options
 
 KIND_AS_PORT: IssuerKind = KIND
@@ -17,7 +22,7 @@ KIND_AS_PORT: IssuerKind = KIND
 def test_every_option() -> None:
     text = (
         "directory=https://ca.example/dir?x=1; challenge=DNS-01 dns=main-zone\n preferred_chain=ISRG%20Root%20X1;"
-        "profile=shortlived;account_key=rsa-2048;hosts=a.example,192.0.2.7"
+        "profile=shortlived;account_key=rsa-2048;hosts=a.example,192.0.2.7;limits=orders=300/3h,SET=none"
     )
 
     assert ACMEOptions(
@@ -28,11 +33,30 @@ def test_every_option() -> None:
         profile="shortlived",
         account_key="RSA-2048",
         hosts=("a.example", "192.0.2.7"),
+        limits=replace(ANY_CA, orders=limit(300, timedelta(hours=3)), names=None),
     ) == read_options(text)
 
 
 def test_short_names_of_public_cas() -> None:
     assert "https://acme-v02.api.letsencrypt.org/directory" == read_options("directory=LetsEncrypt").directory
+
+
+@pytest.mark.parametrize(
+    ("directory", "limits"),
+    [
+        ("letsencrypt", LETS_ENCRYPT),
+        ("letsencrypt-staging", LETS_ENCRYPT_STAGING),
+        ("https://acme-v03.api.LetsEncrypt.org/directory", LETS_ENCRYPT),
+        ("https://notletsencrypt.org/directory", ANY_CA),
+        ("https://ca.internal/acme/directory", ANY_CA),
+    ],
+)
+def test_the_limits_of_known_cas_are_known(directory: str, limits: Limits) -> None:
+    assert limits == read_options(f"directory={directory}").limits
+
+
+def test_a_private_ca_can_be_without_limits() -> None:
+    assert read_options("directory=https://ca.internal/;limits=none").limits == UNLIMITED
 
 
 @pytest.mark.parametrize(
@@ -57,6 +81,11 @@ def test_short_names_of_public_cas() -> None:
         ("directory=letsencrypt;preferred_chain=%ff", "preferred_chain"),
         ("directory=letsencrypt;account_key=RSA-1024", "account_key=RSA-1024"),
         ("directory=letsencrypt;hosts=*.example.org", "hosts"),
+        ("directory=letsencrypt;limits=300", "limits=orders="),
+        ("directory=letsencrypt;limits=orders=1/1h,orders=2/1h", "at most once"),
+        ("directory=letsencrypt;limits=orders=0/1h", "orders=0/1h"),
+        ("directory=letsencrypt;limits=orders=5", "a count and a time"),
+        ("directory=letsencrypt;limits=domain=5/9999999d", "domain=5/9999999d"),
         ("directory=letsencrypt;hosts=a..b", "hosts"),
         ("directory=" + "x" * 3000, "longer"),
     ],
@@ -81,6 +110,11 @@ _words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), 
 _names = st.from_regex(r"[a-z][a-z0-9]{0,10}(\.[a-z]{2,5})?", fullmatch=True)
 
 
+_limits = st.none() | st.builds(
+    limit, st.integers(1, 999_999), st.integers(1, 9999).map(lambda minutes: timedelta(minutes=minutes))
+)
+
+
 @settings(deadline=None)
 @given(
     host=_names,
@@ -90,6 +124,9 @@ _names = st.from_regex(r"[a-z][a-z0-9]{0,10}(\.[a-z]{2,5})?", fullmatch=True)
     profile=st.none() | _words,
     key=st.sampled_from(ACCOUNT_KEYS),
     hosts=st.lists(_names, max_size=3).map(tuple),
+    limits=st.just(ANY_CA)
+    | st.just(UNLIMITED)
+    | st.builds(Limits, orders=_limits, domain=_limits, names=_limits, failures=_limits, consecutive=_limits),
 )
 def test_what_is_written_is_read_back(
     host: str,
@@ -99,6 +136,7 @@ def test_what_is_written_is_read_back(
     profile: str | None,
     key: str,
     hosts: tuple[str, ...],
+    limits: Limits,
 ) -> None:
     options = ACMEOptions(
         directory=f"https://{host}/{path}",
@@ -108,6 +146,7 @@ def test_what_is_written_is_read_back(
         profile=profile,
         account_key=key,
         hosts=hosts,
+        limits=limits,
     )
 
     assert options == read_options(write_options(options))

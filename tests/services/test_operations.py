@@ -29,6 +29,7 @@ from certbroker.ports.issuer import (
     Resources,
     StillWaiting,
 )
+from certbroker.services.governor import Governor
 from certbroker.services.issuers import IssuerChanges, Issuers
 from certbroker.services.operations import LEASE, Operations
 from tests.support.certificates import Authority, der
@@ -71,7 +72,9 @@ class Bench:
         self.authority = Authority()
 
     def worker(self, owner: str) -> Operations:
-        issuers = Issuers(self.store, self.core.seal, self.clock, {"scripted": self.kind}, None, {})  # type: ignore[arg-type]
+        governor = Governor(self.store, self.clock)
+        kinds = {"scripted": self.kind}
+        issuers = Issuers(self.store, self.core.seal, self.clock, kinds, None, {}, governor)  # type: ignore[arg-type]
         return Operations(self.store, self.core.seal, SoftwareKeyStore(), issuers, self.clock, owner)
 
     def ask(self, *steps: Step, name: str = "c", **policy: Any) -> Operation:

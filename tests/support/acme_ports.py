@@ -7,7 +7,7 @@ import ipaddress
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
@@ -16,10 +16,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certbroker.domain.budget import Limits, PlannedOrder, Refusal, Scope
 from certbroker.domain.csr import build_csr
 from certbroker.domain.errors import LeaseLost
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.egress import EgressPolicy, HTTPEgress
+from certbroker.ports.clock import Clock
+from certbroker.ports.governor import BudgetState, Governor
 from certbroker.ports.issuer import (
     Administrator,
     BoardKind,
@@ -151,6 +154,27 @@ class Board(NoBoard):
         self._thread.join()
 
 
+class Unlimited:
+    """A governor that lets everything pass: for tests that are not about budgets."""
+
+    def admit(self, order: PlannedOrder, limits: Limits) -> Refusal | None:
+        return None
+
+    def issued(self, order: PlannedOrder, limits: Limits) -> None: ...
+
+    def failed(self, order: PlannedOrder, limits: Limits, names: Sequence[str]) -> None: ...
+
+    def ended(self, order: PlannedOrder) -> None: ...
+
+    def hold(self, order: PlannedOrder, scope: Scope, names: Sequence[str], until: datetime, reason: str) -> None: ...
+
+    def pause(self, ca: str) -> Refusal | None:
+        return None
+
+    def explain(self, ca: str, account: str | None, names: Sequence[str], limits: Limits) -> list[BudgetState]:
+        return []
+
+
 @dataclass
 class Surroundings:
     """Everything that issuers for one CA are lent."""
@@ -160,14 +184,15 @@ class Surroundings:
     directory_url: str
     memory: Memory = field(default_factory=Memory)
     dns: dict[str, DNSPublisher] = field(default_factory=dict)
-    clock: SystemClock = field(default_factory=SystemClock)
+    clock: Clock = field(default_factory=SystemClock)
+    governor: Governor = field(default_factory=Unlimited)
 
     def issuer(self, options: str = "", **settings: str | None) -> ACMEIssuer:
         """A freshly opened issuer for the CA, as after a restart of the process."""
         return KIND.open(self.settings(options, **settings), self.resources())
 
     def resources(self) -> Resources:
-        return Resources(self.egress, self.memory, self.board, self.dns, self.clock)
+        return Resources(self.egress, self.memory, self.board, self.dns, self.clock, self.governor)
 
     def settings(self, options: str = "", **settings: str | None) -> IssuerSettings:
         return IssuerSettings(

@@ -36,14 +36,35 @@ def upgrade() -> None:
     )
     op.create_table(
         "budgets",
-        sa.Column("bucket", sa.String(), nullable=False),
+        sa.Column("ca", sa.String(), nullable=False),
+        sa.Column("scope", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
         sa.Column("full_at", sa.BigInteger(), nullable=False),
         sa.Column("held_until", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("over_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("bucket"),
+        sa.PrimaryKeyConstraint("ca", "scope", "subject"),
     )
     op.create_index("budgets_over", "budgets", ["over_at"], unique=False)
+    op.create_table(
+        "reservations",
+        sa.Column("operation_id", sa.String(), nullable=False),
+        sa.Column("step", sa.String(), nullable=False),
+        sa.Column("ca", sa.String(), nullable=False),
+        sa.Column("scope", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("pending", sa.Integer(), nullable=False),
+        sa.Column("over_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("operation_id", "step", "ca", "scope", "subject"),
+    )
+    op.create_index(
+        "reservations_pending",
+        "reservations",
+        ["ca", "scope", "subject"],
+        unique=False,
+        sqlite_where=sa.text("pending = 1"),
+    )
+    op.create_index("reservations_over", "reservations", ["over_at"], unique=False)
     op.create_table(
         "channels",
         sa.Column("vault_id", sa.Integer(), nullable=False),

@@ -64,6 +64,23 @@ class Certificates:
 
         Raises Invalid, OperationInProgress, Conflict, DeletedButRecoverable.
         """
+        work = self._creation(caller, vault, name, revise, changes, preserve_order=preserve_order)
+        operation = self._store.write(work)
+        if _is_manual(operation.policy):
+            self._operations.work(operation)
+            return self._store.glance().operations.get(operation.id) or operation
+        return self._handed_over(operation)
+
+    async def create_soon(
+        self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, *, preserve_order: bool = False
+    ) -> Operation:
+        """The same on the event loop, for certificates that have an issuer: nothing but the commit is waited for."""
+        work = self._creation(caller, vault, name, revise, changes, preserve_order=preserve_order)
+        return self._handed_over(await self._store.write_soon(work))
+
+    def _creation(
+        self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, *, preserve_order: bool
+    ) -> Callable[[SQLTransaction], Operation]:
         check_name(name)
         now = self._clock.now()
 
@@ -88,10 +105,10 @@ class Certificates:
             transaction.audit(record(caller, now, f"/certificates/{name}/pending", status=202))
             return operation
 
-        operation = self._store.write(work)
-        if _is_manual(operation.policy):
-            self._operations.work(operation)
-            return self._store.glance().operations.get(operation.id) or operation
+        return work
+
+    def _handed_over(self, operation: Operation) -> Operation:
+        """Let the engine go on with it."""
         if operation.fence:
             self._inbox.put(operation)
         else:
@@ -323,8 +340,9 @@ def _revised(transaction: SQLTransaction, vault: Vault, name: str, revise: Revis
     """The new policy, checked, with its times."""
     stored = transaction.objects.policy(vault.id, name)
     seconds = int(now.timestamp())
-    policy = replace(revise(stored), created=stored.created if stored else seconds, updated=seconds)
-    policy = replace(policy, key=policy.key.complete())
+    wanted = revise(stored)
+    created = stored.created if stored else seconds
+    policy = replace(wanted, key=wanted.key.complete(), created=created, updated=seconds)
     _check(transaction, vault, policy)
     return policy
 

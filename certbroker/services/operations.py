@@ -87,16 +87,6 @@ class Operations:
 
         return self._store.write(work) if due else []
 
-    def add(self, transaction: SQLTransaction, operation: Operation) -> Operation:
-        """Add a new operation. One that needs this machine only is claimed by that, to be worked on at once."""
-        kind = self._kind(operation.vault_id, operation.issuer)
-        if kind is None or not kind.local:
-            transaction.operations.add(operation)
-            return operation
-        claimed = replace(operation, fence=1)
-        transaction.operations.add(claimed, self._owner, operation.created + LEASE)
-        return claimed
-
     def begin(
         self,
         transaction: SQLTransaction,
@@ -110,7 +100,12 @@ class Operations:
         preserve_order: bool = False,
         cause: Cause | None = None,
     ) -> Operation:
-        """Start an operation that makes a new version of the certificate by this policy."""
+        """Start an operation that makes a new version of the certificate by this policy.
+
+        One that needs this machine only is claimed by that, to be worked on at once.
+        """
+        kind = self._kind(vault_id, policy.issuer)
+        local = kind is not None and kind.local
         operation = Operation(
             id=new_version(),
             vault_id=vault_id,
@@ -125,8 +120,13 @@ class Operations:
             preserve_order=preserve_order,
             cause=cause,
             turn=Turn(since=now),
+            fence=int(local),
         )
-        return self.add(transaction, operation)
+        if local:
+            transaction.operations.add(operation, self._owner, now + LEASE)
+        else:
+            transaction.operations.add(operation)
+        return operation
 
     def next_due(self) -> datetime | None:
         """When there is work again, as far as is known now."""

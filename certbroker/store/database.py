@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
@@ -61,6 +62,10 @@ class SQLiteStore:
         must be quick, and it must not write or wait for another write.
         """
         return self._writer.write(work)
+
+    def write_soon(self, work: Work[T]) -> asyncio.Future[T]:
+        """The same for a coroutine."""
+        return self._writer.write_soon(work)
 
     def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
         """The same for several functions that share a commit. What one raises is in its place, and undoes only it."""

@@ -11,13 +11,13 @@ from certbroker.domain import operation as states
 from certbroker.domain.errors import Invalid
 from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
-from certbroker.domain.policy import PEM
+from certbroker.domain.policy import PEM, UNKNOWN
 from certbroker.domain.records import Operation, Version
 from certbroker.services.certificates import CertificateView
 from certbroker.services.foreign import take_apart
 from certbroker.web.akv.messages import AttributesJSON, attributes_json, base64url, changes, decode, from_base64
 from certbroker.web.akv.policies import PolicyJSON, SecretPropertiesJSON, policy_json, reviser
-from certbroker.web.akv.routes import Call, Route, Router
+from certbroker.web.akv.routes import Call, Route, Router, TakesLong
 from certbroker.web.http import Response
 
 
@@ -55,14 +55,28 @@ class CancelJSON(msgspec.Struct, frozen=True):
 
 def create(call: Call) -> Response:
     wanted = decode(call.body or b"{}", CreateJSON)
+    revise = reviser(wanted.policy, required=True)
+    given = changes(wanted.attributes, wanted.tags)
     operation = call.broker.certificates.create(
-        call.caller,
-        call.vault,
-        call.name,
-        reviser(wanted.policy, required=True),
-        changes(wanted.attributes, wanted.tags),
-        preserve_order=wanted.preserve_order,
+        call.caller, call.vault, call.name, revise, given, preserve_order=wanted.preserve_order
     )
+    return _created(call, operation)
+
+
+async def create_soon(call: Call) -> Response:
+    wanted = decode(call.body or b"{}", CreateJSON)
+    issuer = wanted.policy and wanted.policy.issuer and wanted.policy.issuer.name
+    if not issuer or issuer.lower() == UNKNOWN.lower():
+        raise TakesLong
+    revise = reviser(wanted.policy, required=True)
+    given = changes(wanted.attributes, wanted.tags)
+    operation = await call.broker.certificates.create_soon(
+        call.caller, call.vault, call.name, revise, given, preserve_order=wanted.preserve_order
+    )
+    return _created(call, operation)
+
+
+def _created(call: Call, operation: Operation) -> Response:
     location = f"{call.links.pending(operation.name)}?api-version={call.query['api-version']}&request_id={operation.id}"
     return Response(202, operation_json(call, operation), ((b"location", location.encode()),))
 
@@ -235,8 +249,9 @@ def register(router: Router) -> None:
     for pattern in ("/certificates/{name}", "/certificates/{name}/{version}"):
         router.add("GET", pattern, read)
         router.add("PATCH", pattern, change)
-    for lane, handler in (("create", create), ("import", import_)):
-        route = Route(f"Certificate{lane.capitalize()}", f"certificates/{lane}/action", handler, writes=True, lane=lane)
+    for lane, handler, soon in (("create", create, create_soon), ("import", import_, None)):
+        operation, action = f"Certificate{lane.capitalize()}", f"certificates/{lane}/action"
+        route = Route(operation, action, handler, writes=True, lane=lane, soon=soon)
         router.add("POST", f"/certificates/{{name}}/{lane}", route)
     for method, pattern, operation, action, handler in (
         ("PATCH", "policy", "CertificatePolicySet", "update/action", update_policy),

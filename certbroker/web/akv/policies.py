@@ -111,39 +111,34 @@ def reviser(wanted: PolicyJSON | None, *, required: bool) -> Callable[[Certifica
 
 
 def _merged(policy: CertificatePolicy, wanted: PolicyJSON) -> CertificatePolicy:
+    changed: dict[str, Any] = {}
     key = wanted.key_props
     if key is not None:
-        policy = replace(
-            policy,
-            key=_key(policy.key, key),
-            exportable=_or(key.exportable, policy.exportable),
-            reuse_key=_or(key.reuse_key, policy.reuse_key),
-        )
-    if wanted.secret_props is not None and wanted.secret_props.content_type is not None:
-        policy = replace(policy, content_type=_spelled(wanted.secret_props.content_type))
+        changed |= {"key": _key(policy.key, key), "exportable": key.exportable, "reuse_key": key.reuse_key}
+    secret = wanted.secret_props
+    if secret is not None:
+        changed["content_type"] = secret.content_type and _spelled(secret.content_type)
     x509 = wanted.x509_props
     if x509 is not None:
-        policy = replace(
-            policy,
-            subject=_or(x509.subject, policy.subject),
-            sans=policy.sans if x509.sans is None else _names(policy.sans, x509.sans),
-            ekus=_or(x509.ekus, policy.ekus),
-            key_usage=policy.key_usage if x509.key_usage is None else _unique(map(_spelled, x509.key_usage)),
-            validity_months=_or(x509.validity_months, policy.validity_months),
-        )
+        changed |= {
+            "subject": x509.subject,
+            "sans": x509.sans and _names(policy.sans, x509.sans),
+            "ekus": x509.ekus,
+            "key_usage": x509.key_usage and _unique(map(_spelled, x509.key_usage)),
+            "validity_months": x509.validity_months,
+        }
     if wanted.lifetime_actions is not None:
-        policy = replace(policy, lifetime_actions=tuple(map(_lifetime_action, wanted.lifetime_actions)))
+        changed["lifetime_actions"] = tuple(map(_lifetime_action, wanted.lifetime_actions))
     issuer = wanted.issuer
     if issuer is not None:
-        policy = replace(
-            policy,
-            issuer=_or(issuer.name, policy.issuer),
-            certificate_type=_or(issuer.cty, policy.certificate_type),
-            certificate_transparency=_or(issuer.cert_transparency, policy.certificate_transparency),
-        )
+        changed |= {
+            "issuer": issuer.name,
+            "certificate_type": issuer.cty,
+            "certificate_transparency": issuer.cert_transparency,
+        }
     if wanted.attributes is not None:
-        policy = replace(policy, enabled=_or(wanted.attributes.enabled, policy.enabled))
-    return policy
+        changed["enabled"] = wanted.attributes.enabled
+    return replace(policy, **{field: value for field, value in changed.items() if value is not None})
 
 
 def _key(old: KeySpec, wanted: KeyPropertiesJSON) -> KeySpec:

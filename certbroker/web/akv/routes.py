@@ -7,9 +7,10 @@ slash, literal segments are matched first and without regard to case, and nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from certbroker.domain.audit import Caller
 from certbroker.domain.errors import Invalid
@@ -55,7 +56,7 @@ class Call:
 
 
 class TakesLong(Exception):
-    """A quick handler found that it is not quick this time; it is called again on a thread."""
+    """A handler on the event loop found that it is not quick this time; the call goes to a thread."""
 
 
 Handler = Callable[[Call], Response]
@@ -66,7 +67,8 @@ class Route:
     """One operation. A quick one runs on the event loop; one that writes makes its own audit record.
 
     One that can take seconds has a lane, which has threads of its own, so that such operations wait for each other
-    and nobody waits for them.
+    and nobody waits for them. `soon` does the same on the event loop where nothing but a commit has to be waited for;
+    otherwise it raises TakesLong.
     """
 
     operation: str
@@ -75,6 +77,7 @@ class Route:
     writes: bool = False
     quick: bool = False
     lane: str = ""
+    soon: Callable[[Call], Coroutine[Any, Any, Response]] | None = None
 
 
 class _Node:

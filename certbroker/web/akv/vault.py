@@ -27,8 +27,8 @@ from certbroker.web.http import Request, Response, read_body
 _MAX_AGENT: Final = 200
 
 # Threads for operations that can take seconds, so that these wait for each other and never hold up the rest. An import
-# is two seconds of computing; a create makes a key only where a person is the issuer, and waits for a commit otherwise.
-_LANES: Final = {"import": 2, "create": 32}
+# is two seconds of computing; a create comes here where a person may be the issuer, since then it makes a key.
+_LANES: Final = {"import": 2, "create": 8}
 
 _log = structlog.get_logger("certbroker.web")
 
@@ -92,6 +92,11 @@ class VaultApp:
                 return route.handler(call)
             except TakesLong:
                 call = replace(call, quick=False)
+        if route.soon is not None:
+            try:
+                return await route.soon(call)
+            except TakesLong:
+                pass
         pool = self._lanes[route.lane] if route.lane else None
         return await asyncio.get_running_loop().run_in_executor(pool, route.handler, call)
 

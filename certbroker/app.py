@@ -20,7 +20,7 @@ import structlog
 
 from certbroker.config import Configuration, ConfigurationError, DNSUpdateSection, split_address
 from certbroker.domain.errors import Sealed
-from certbroker.egress import EgressPolicy, HTTPEgress
+from certbroker.egress import EgressPolicy, HTTPEgress, OutsideDNS
 from certbroker.engine.scheduler import Engine
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
@@ -134,9 +134,10 @@ def unseal(foundation: Foundation) -> Core:
     vaults.ensure_system()
     rotation = SealRotation(store, seal, clock)
     rotation.reseal()
-    egress = _egress(configuration)
+    policy = _egress_policy(configuration)
+    egress, names = HTTPEgress(policy), _names(configuration, policy)
     governor = Governor(store, clock)
-    issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration), governor)
+    issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration), names, governor)
     operations = Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8))
     broker = Broker(
         store=store,
@@ -298,16 +299,22 @@ class Application:
                 _log.exception("the server certificate could not be looked after")
 
 
-def _egress(configuration: Configuration) -> HTTPEgress:
+def _egress_policy(configuration: Configuration) -> EgressPolicy:
     section = configuration.egress
-    policy = EgressPolicy(
+    return EgressPolicy(
         allowed_networks=section.allowed_networks,
         allowed_hosts=section.allowed_hosts,
         plain_http_hosts=section.plain_http_hosts,
         trust=tuple(str(path) for path in section.trust),
         proxy=section.proxy,
     )
-    return HTTPEgress(policy)
+
+
+def _names(configuration: Configuration, policy: EgressPolicy) -> OutsideDNS:
+    try:
+        return OutsideDNS(policy, configuration.egress.resolvers)
+    except ValueError as error:
+        raise ConfigurationError(f"egress.resolvers: {error}.") from None
 
 
 def _publishers(configuration: Configuration) -> Mapping[str, DNSPublisher]:

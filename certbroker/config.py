@@ -137,6 +137,8 @@ class EgressSection(_Section):
     """When not empty, only these hosts; `*.example.com` stands for all below it."""
     plain_http_hosts: tuple[str, ...] = ()
     """Hosts that may be contacted without TLS."""
+    resolvers: tuple[str, ...] = ()
+    """DNS servers to ask about the records of dns-01, as `address` or `address:port`; else those of the system."""
     trust: tuple[Path, ...] = ()
     """PEM files with CA certificates to trust besides those of the system."""
     proxy: str | None = None

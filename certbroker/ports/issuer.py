@@ -16,6 +16,7 @@ from certbroker.domain.keys import PrivateKey
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.ports.clock import Clock
+from certbroker.ports.dns import DNS
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import Governor
 
@@ -145,6 +146,7 @@ class Resources:
     board: ChallengeBoard
     dns: Mapping[str, DNSPublisher]
     """The configured DNS publishers, by the name the operator gave them."""
+    names: DNS
     clock: Clock
     governor: Governor
 

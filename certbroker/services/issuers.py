@@ -12,6 +12,7 @@ from certbroker.domain.objects import Page, Vault, check_name
 from certbroker.domain.policy import SELF, UNKNOWN
 from certbroker.domain.records import Contact, Identity, SealedBytes
 from certbroker.ports.clock import Clock
+from certbroker.ports.dns import DNS
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import Governor
 from certbroker.ports.issuer import (
@@ -58,6 +59,7 @@ class Issuers:
         kinds: Mapping[str, IssuerKind],
         egress: Egress,
         dns: Mapping[str, DNSPublisher],
+        names: DNS,
         governor: Governor,
     ) -> None:
         self._store = store
@@ -66,6 +68,7 @@ class Issuers:
         self._kinds = kinds
         self._egress = egress
         self._dns = dns
+        self._names = names
         self._governor = governor
 
     def set(self, caller: Caller, vault: Vault, name: str, changes: IssuerChanges) -> StoredIssuer:
@@ -156,7 +159,7 @@ class Issuers:
             password = None if sealed is None else self._password(vault_id, name, sealed)
             settings = _settings(stored.name, stored.settings, password)
         memory, board = Memory(self._store, self._seal, vault_id, name), Board(self._store)
-        resources = Resources(self._egress, memory, board, self._dns, self._clock, self._governor)
+        resources = Resources(self._egress, memory, board, self._dns, self._names, self._clock, self._governor)
         return self._kind(settings.provider).open(settings, resources)
 
     def set_contacts(self, caller: Caller, vault: Vault, contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:

@@ -64,7 +64,9 @@ class Authorizing:
         if not pending:
             return None
         chosen = [(authorization, choose(authorization, self.kind)) for authorization in pending]
-        answers = [answer_to(authorization, challenge, self.account.key) for authorization, challenge in chosen]
+        answers = self.publisher.located(
+            [answer_to(authorization, challenge, self.account.key) for authorization, challenge in chosen]
+        )
         earlier = self.steps.intended("challenge")
         self.steps.intend("challenge", answers=journalled(answers, earlier))
         self.publisher.publish(answers, earlier, self.clock.now())

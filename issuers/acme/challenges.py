@@ -6,19 +6,24 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, get_args
+from typing import Final, TypeVar, get_args
 
 from josepy.json_util import encode_b64jose
 
 from certbroker.domain.operation import Problem
+from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import BoardKind, ChallengeBoard, DNSPublisher, IssuerUnavailable
+from issuers.acme.delegation import end_of_aliases
 from issuers.acme.identifiers import Unorderable
 from issuers.acme.messages import Authorization, Challenge
 from issuers.acme.problem import Nonsense
 from issuers.acme.settings import DNS_01, HTTP_01, TLS_ALPN_01
 from issuers.acme.signing import AccountKey
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Publishing waits for name servers, so the records of many names are published at once.
 _AT_ONCE: Final = 8
@@ -89,9 +94,18 @@ def journalled(answers: Iterable[ChallengeAnswer], earlier: Mapping[str, str] | 
 class Publisher:
     """Puts answers up where the CA looks, and takes them away. Every method is safe to repeat."""
 
-    def __init__(self, board: ChallengeBoard, dns: DNSPublisher | None) -> None:
+    def __init__(self, board: ChallengeBoard, dns: DNSPublisher | None, names: DNS) -> None:
         self._board = board
         self._dns = dns
+        self._names = names
+
+    def located(self, answers: Sequence[ChallengeAnswer]) -> list[ChallengeAnswer]:
+        """The answers, with DNS records at the names that CNAME records lead to. Raises IssuerUnavailable."""
+        names = list(dict.fromkeys(answer.name for answer in answers if isinstance(answer, DNSAnswer)))
+        ends = dict(zip(names, _each(names, lambda name: end_of_aliases(name, self._names)), strict=True))
+        return [
+            replace(answer, name=ends[answer.name]) if isinstance(answer, DNSAnswer) else answer for answer in answers
+        ]
 
     def publish(self, answers: Sequence[ChallengeAnswer], earlier: Mapping[str, str] | None, now: datetime) -> None:
         """Return when all answers can be seen. `earlier` is what the journal had of them. Raises IssuerUnavailable."""
@@ -116,7 +130,7 @@ class Publisher:
                 self._board.take_down(answer.kind, answer.place, answer.key_authorization)
             else:
                 records.append(answer)
-        if records and self._dns is not None:
+        if self._dns is not None:
             dns = self._dns
             _each(records, lambda record: dns.withdraw(record.name, record.value))
 
@@ -152,13 +166,18 @@ def _read(entry: Mapping[str, str] | None) -> list[ChallengeAnswer]:
     ]
 
 
-def _each(records: list[DNSAnswer], action: Callable[[DNSAnswer], None]) -> None:
+def _each(items: Sequence[T], action: Callable[[T], R]) -> list[R]:
+    """What the action brought for each, several at a time; after all, the first IssuerUnavailable is raised."""
+    if not items:
+        return []
+    results: list[R] = []
     failure: IssuerUnavailable | None = None
-    with ThreadPoolExecutor(min(_AT_ONCE, len(records)), "dns-01") as pool:
-        for done in [pool.submit(action, record) for record in records]:
+    with ThreadPoolExecutor(min(_AT_ONCE, len(items)), "dns-01") as pool:
+        for done in [pool.submit(action, item) for item in items]:
             try:
-                done.result()
+                results.append(done.result())
             except IssuerUnavailable as error:
                 failure = failure or error
     if failure is not None:
         raise failure
+    return results

@@ -53,7 +53,7 @@ class ACMEIssuer:
         self._resources = resources
         self._authority = authority
         dns = resources.dns[settings.options.dns] if settings.options.dns is not None else None
-        self._publisher = Publisher(resources.board, dns)
+        self._publisher = Publisher(resources.board, dns, resources.names)
 
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
         return self._run(request, journal).go_on()

@@ -74,7 +74,7 @@ class Bench:
     def worker(self, owner: str) -> Operations:
         governor = Governor(self.store, self.clock)
         kinds = {"scripted": self.kind}
-        issuers = Issuers(self.store, self.core.seal, self.clock, kinds, None, {}, governor)  # type: ignore[arg-type]
+        issuers = Issuers(self.store, self.core.seal, self.clock, kinds, None, {}, None, governor)  # type: ignore[arg-type]
         return Operations(self.store, self.core.seal, SoftwareKeyStore(), issuers, self.clock, owner)
 
     def ask(self, *steps: Step, name: str = "c", **policy: Any) -> Operation:

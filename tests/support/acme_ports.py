@@ -22,6 +22,7 @@ from certbroker.domain.errors import LeaseLost
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.ports.clock import Clock
+from certbroker.ports.dns import DNS
 from certbroker.ports.governor import BudgetState, Governor
 from certbroker.ports.issuer import (
     Administrator,
@@ -175,6 +176,16 @@ class Unlimited:
         return []
 
 
+class NoAliases:
+    """DNS without any record."""
+
+    def alias(self, name: str) -> str | None:
+        return None
+
+    def txt(self, name: str) -> tuple[str, ...]:
+        return ()
+
+
 @dataclass
 class Surroundings:
     """Everything that issuers for one CA are lent."""
@@ -184,6 +195,7 @@ class Surroundings:
     directory_url: str
     memory: Memory = field(default_factory=Memory)
     dns: dict[str, DNSPublisher] = field(default_factory=dict)
+    names: DNS = field(default_factory=NoAliases)
     clock: Clock = field(default_factory=SystemClock)
     governor: Governor = field(default_factory=Unlimited)
 
@@ -192,7 +204,7 @@ class Surroundings:
         return KIND.open(self.settings(options, **settings), self.resources())
 
     def resources(self) -> Resources:
-        return Resources(self.egress, self.memory, self.board, self.dns, self.clock, self.governor)
+        return Resources(self.egress, self.memory, self.board, self.dns, self.names, self.clock, self.governor)
 
     def settings(self, options: str = "", **settings: str | None) -> IssuerSettings:
         return IssuerSettings(

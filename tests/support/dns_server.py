@@ -1,6 +1,6 @@
-"""An authoritative name server for one zone that takes dynamic updates signed with TSIG (RFC 2136, RFC 8945).
+"""An authoritative name server for some zones that takes dynamic updates signed with TSIG (RFC 2136, RFC 8945).
 
-Real UDP and TCP on the same port of 127.0.0.1. Every host in the zone has the address 127.0.0.1.
+Real UDP and TCP on the same port of 127.0.0.1. Every host in the zones has the address 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import dns.exception
@@ -30,14 +31,31 @@ WRONG_SECRET = "d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3I="
 
 
 class AuthoritativeServer:
-    """The server. A context manager. `delay` is how long an update takes to be seen, in seconds."""
+    """The server. A context manager. `delay` is how long an update takes to be seen, in seconds.
 
-    def __init__(self, zone: str = "example.org.", *, delay: float = 0.0, refuse: bool = False) -> None:
-        self.zone = dns.name.from_text(zone)
+    `texts` are TXT records, `aliases` CNAME records, which are followed within the zones; `nameserver` is what their NS
+    records say. It can be asked as a resolver too. Questions for names in `silent` fail.
+    """
+
+    def __init__(
+        self,
+        *zones: str,
+        delay: float = 0.0,
+        refuse: bool = False,
+        aliases: Mapping[str, str] | None = None,
+        texts: Mapping[str, Iterable[str]] | None = None,
+        nameserver: str = "ns.invalid.",
+    ) -> None:
+        self.zones = [dns.name.from_text(zone) for zone in zones or ("example.org.",)]
+        self.aliases = {dns.name.from_text(name): dns.name.from_text(to) for name, to in (aliases or {}).items()}
+        self.silent: set[str] = set()
+        self.nameserver = nameserver
         self.delay = delay
         self.refuse = refuse
         self.updates = 0
         self._records: dict[dns.name.Name, dict[str, float]] = defaultdict(dict)
+        for name, values in (texts or {}).items():
+            self._records[dns.name.from_text(name)] = dict.fromkeys(values, 0.0)
         self._lock = threading.Lock()
         keyring = dns.tsigkeyring.from_text({KEY_NAME: KEY_SECRET})
         server = self
@@ -108,31 +126,45 @@ class AuthoritativeServer:
             response.set_rcode(self._update(query))
         elif query.question:
             question = query.question[0]
-            if question.name.is_subdomain(self.zone):
+            if question.name.to_text(omit_final_dot=True) in self.silent:
+                response.set_rcode(dns.rcode.SERVFAIL)
+            elif self._zone(question.name) is not None:
                 self._look_up(response, question.name, question.rdtype)
             else:
                 response.set_rcode(dns.rcode.REFUSED)
         return response
 
+    def _zone(self, name: dns.name.Name) -> dns.name.Name | None:
+        return next((zone for zone in self.zones if name.is_subdomain(zone)), None)
+
     def _look_up(self, response: dns.message.Message, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> None:
+        for _ in range(10):
+            if name not in self.aliases:
+                break
+            target = self.aliases[name]
+            response.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", target.to_text()))
+            if kind == dns.rdatatype.CNAME:
+                return
+            name = target
+        zone = self._zone(name)
         found: list[str] = []
-        if kind == dns.rdatatype.SOA and name == self.zone:
+        if kind == dns.rdatatype.SOA and name == zone:
             found = ["ns.invalid. admin.invalid. 1 3600 600 86400 60"]
-        elif kind == dns.rdatatype.NS and name == self.zone:
-            found = ["ns.invalid."]
+        elif kind == dns.rdatatype.NS and name == zone:
+            found = [self.nameserver]
         elif kind == dns.rdatatype.A:
             found = ["127.0.0.1"]
         elif kind == dns.rdatatype.TXT:
             now = time.monotonic()
             with self._lock:
-                found = [f'"{value}"' for value, visible in self._records[name].items() if visible <= now]
+                found = [_text(value) for value, visible in self._records[name].items() if visible <= now]
         if found:
             response.answer.append(dns.rrset.from_text_list(name, 60, dns.rdataclass.IN, kind, found))
 
     def _update(self, query: dns.message.Message) -> dns.rcode.Rcode:
         if not query.had_tsig or self.refuse:
             return dns.rcode.REFUSED
-        if query.sections[0][0].name != self.zone:
+        if query.sections[0][0].name not in self.zones:
             return dns.rcode.NOTAUTH
         with self._lock:
             self.updates += 1
@@ -149,3 +181,8 @@ class AuthoritativeServer:
         """A reply without a signature: the header of the query, as a response with NOTAUTH."""
         number, flags = struct.unpack("!HH", wire[:4])
         return struct.pack("!HHHHHH", number, flags | 0x8000 | dns.rcode.NOTAUTH, 0, 0, 0, 0)
+
+
+def _text(value: str) -> str:
+    """A TXT record in the form of a zone file: strings of at most 255 bytes."""
+    return " ".join(f'"{value[start : start + 255]}"' for start in range(0, len(value), 255))

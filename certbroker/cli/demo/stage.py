@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -98,14 +99,17 @@ class Stage:
     def _start_broker(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "certbroker", "dev", "--data", str(self.directory / "data")]
         command += ["--port", "0", "--env-file", str(self.env_file)]
+        environment = _environment()
         if self.ca is not None:
+            # The demo's names exist in the test CA's DNS only.
+            environment["CERTBROKER_EGRESS__RESOLVERS"] = json.dumps([self.ca.dns_address])
             hook = shlex.join([sys.executable, str(self._hook), str(self.ca.dns.http.port)])
             command += ["--http01-port", str(self.ca.http_port), "--trust", str(self.ca.ca_path)]
             command += ["--dns", f"{DNS_PUBLISHER}={hook}"]
         # The process group is its own, so that Ctrl-C reaches us alone and we end everything in order.
         with self._log.open("wb") as log:
             self._broker = subprocess.Popen(  # noqa: S603 - ourselves
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, env=_environment()
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, env=environment
             )
         return self._broker
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -33,15 +33,14 @@ from certbroker.ports.issuer import (
 )
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
+from certbroker.services.breaker import count_renewal, stopped
 from certbroker.services.completion import Completion, store
 from certbroker.services.issuers import Issuers
+from certbroker.services.journal import LEASE, OperationJournal
 from certbroker.services.naming import new_version
 from certbroker.store.database import SQLiteStore
 from certbroker.store.operations import Due
 from certbroker.store.transaction import SQLTransaction
-
-# Longer than any single outside call may take, so that a living owner never loses its lease between two writes.
-LEASE: Final = timedelta(seconds=120)
 
 # So long an issuer may be down or limited before a standby issuer is asked, where the policy names one.
 STANDBY_AFTER: Final = timedelta(minutes=10)
@@ -194,6 +193,9 @@ class Operations:
         try:
             kind = self._issuers.kind(operation.vault_id, operation.issuer)
             if isinstance(operation.state, states.Prepared):
+                problem = stopped(self._store, operation, now)
+                if problem is not None:
+                    return self._settlement(operation, states.Refused(problem))
                 operation, key = self._make_key(operation, merge=kind.manual, save=not (kind.local or kind.manual))
                 if kind.manual:
                     return Settlement(operation, _saving(operation))
@@ -296,6 +298,9 @@ class Operations:
                 try:
                     return self._completion(operation, key, chain)
                 except Invalid as refusal:
+                    # It was issued all the same, and would be again.
+                    now = self._clock.now()
+                    self._store.write(lambda transaction: count_renewal(transaction, operation, now))
                     problem = Problem(
                         "IssuedCertificateInvalid", f"The issuer's answer is not usable. {refusal.message}"
                     )
@@ -318,6 +323,7 @@ class Operations:
 
         def write(transaction: SQLTransaction) -> None:
             transaction.operations.save(done)
+            count_renewal(transaction, operation, now)
             store(transaction, operation.vault_id, versions, now, issuer=operation.issuer, rest=operation.rest)
             transaction.audit(record(caller, now, f"/certificates/{operation.name}/{operation.version}"))
 
@@ -371,32 +377,3 @@ def next_turn(operation: Operation, now: datetime) -> Turn | None:
     order = [(turn.issuer + step) % count for step in range(1, count)]
     left = [issuer for issuer in order if issuer not in turn.refused]
     return Turn(left[0], now, turn.refused) if left else None
-
-
-class OperationJournal:
-    """The journal of one operation: every entry is on disk, and the lease extended, before the method returns."""
-
-    def __init__(self, store: SQLiteStore, clock: Clock, operation: Operation) -> None:
-        self._store = store
-        self._clock = clock
-        self._operation = operation
-        # Each issuer that has had its turn finds the steps that it took itself.
-        self._turn = f"{operation.turn.issuer}." if operation.turn.issuer else ""
-
-    def intend(self, step: str, **about: str) -> None:
-        until = self._clock.now() + LEASE
-        self._store.write(
-            lambda transaction: transaction.operations.intend(self._operation, self._turn + step, about, until)
-        )
-
-    def record(self, step: str, **reply: str) -> None:
-        until = self._clock.now() + LEASE
-        self._store.write(
-            lambda transaction: transaction.operations.record(self._operation, self._turn + step, reply, until)
-        )
-
-    def intended(self, step: str) -> Mapping[str, str] | None:
-        return self._store.glance().operations.entry(self._operation.id, self._turn + step)[0]
-
-    def recorded(self, step: str) -> Mapping[str, str] | None:
-        return self._store.glance().operations.entry(self._operation.id, self._turn + step)[1]

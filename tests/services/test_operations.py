@@ -31,7 +31,8 @@ from certbroker.ports.issuer import (
 )
 from certbroker.services.governor import Governor
 from certbroker.services.issuers import IssuerChanges, Issuers
-from certbroker.services.operations import LEASE, Operations
+from certbroker.services.journal import LEASE
+from certbroker.services.operations import Operations
 from tests.support.certificates import Authority, der
 from tests.support.clock import SteppedClock
 

@@ -98,13 +98,13 @@ class Authority:
         signed = _sign(_name(name), key.public_key(), self.certificate.subject, self.key, life, extensions)
         return Identity(key, signed, self.path)
 
-    def answer(self, csr: bytes, life: timedelta = timedelta(days=90)) -> x509.Certificate:
+    def answer(self, csr: bytes, life: timedelta = timedelta(days=90), now: datetime | None = None) -> x509.Certificate:
         """The certificate for a PKCS#10 request in DER."""
         request = x509.load_der_x509_csr(csr)
         public = request.public_key()
         assert isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
         extensions = [(extension.value, extension.critical) for extension in request.extensions]
-        return _sign(request.subject, public, self.certificate.subject, self.key, life, extensions)
+        return _sign(request.subject, public, self.certificate.subject, self.key, life, extensions, now)
 
 
 def self_signed(key: AnyKey, name: str = "www.example.com", life: timedelta = timedelta(days=90)) -> Identity:
@@ -131,9 +131,10 @@ def _sign(
     issuer_key: AnyKey,
     life: timedelta,
     extensions: list[tuple[x509.ExtensionType, bool]],
+    now: datetime | None = None,
 ) -> x509.Certificate:
     """`life` may be negative: then the certificate has expired that long ago."""
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = (now or datetime.now(UTC)).replace(microsecond=0)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -42,6 +42,13 @@ class KnownCA:
         with self._lock:
             self._directory = (directory, time.monotonic())
 
+    def forget_directory(self, gone: str) -> None:
+        """Let the directory be asked for again if it names the URL `gone`, where nothing is any more."""
+        with self._lock:
+            kept = self._directory[0] if self._directory else None
+            if kept is not None and gone in (kept.new_nonce, kept.new_account, kept.new_order):
+                self._directory = None
+
     @contextmanager
     def registering(self, thumbprint: str) -> Iterator[None]:
         """Held while the account of that key is made, so that a hundred first orders make one request.

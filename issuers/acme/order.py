@@ -56,7 +56,7 @@ from issuers.acme.transport import Authority
 
 _log: Final = logging.getLogger(__name__)
 
-# Our clock and the CA's may differ; an order is given up by our own reckoning only when it is well past its end.
+# An order is given up by our own reckoning only when it is well past its end, by the CA's clock if the answer has it.
 _EXPIRY_GRACE: Final = timedelta(hours=1)
 # How long a CA may show an order as ready after it has accepted the CSR, because the answer came from a lagging
 # replica.
@@ -262,7 +262,7 @@ class OrderRun:
                 raise self._vanished(steps) from error
             raise
         order = read_order(answer.json(), url)
-        over = order.expires is not None and order.expires + _EXPIRY_GRACE < self.clock.now()
+        over = order.expires is not None and order.expires + _EXPIRY_GRACE < (answer.date or self.clock.now())
         if over and order.status in ("pending", "ready"):
             raise StartOver("The order had expired.")
         return order, answer.pause

@@ -27,14 +27,14 @@ def retry_after(value: str | None, now: datetime, server_date: str | None = None
         # More digits than this are more than a day in any case, and int() of a long string costs.
         seconds = int(value) if len(value) <= 9 else -1 if value.startswith("-") else 10**9
         return max(SHORTEST, min(LONGEST, timedelta(seconds=seconds)))
-    moment = _moment(value)
+    moment = http_date(value)
     if moment is None:
         return None
-    return max(SHORTEST, min(LONGEST, moment - (_moment(server_date or "") or now)))
+    return max(SHORTEST, min(LONGEST, moment - (http_date(server_date) or now)))
 
 
-def _moment(text: str) -> datetime | None:
-    """An HTTP-date as an aware time in UTC; a date without a zone is UTC, as HTTP-dates are by definition."""
+def http_date(text: str | None) -> datetime | None:
+    """An HTTP-date (RFC 9110 section 5.6.7) as an aware time in UTC; without a zone it is UTC too."""
     if not text or len(text) > 64:
         return None
     try:

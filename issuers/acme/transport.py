@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -18,7 +18,7 @@ from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import Directory, read_directory
 from issuers.acme.nonces import is_nonce
 from issuers.acme.problem import CARefused, Nonsense, ProblemDocument, printable, read_problem
-from issuers.acme.retry_after import retry_after
+from issuers.acme.retry_after import http_date, retry_after
 from issuers.acme.signing import AccountKey, encode_payload
 
 _MAX_BODY: Final = 1 << 20
@@ -39,6 +39,8 @@ class Answer:
     url: str
     pause: timedelta | None
     """What Retry-After asked for, within bounds."""
+    date: datetime | None = None
+    """The server's own time, which its other dates go by."""
 
     def json(self) -> Mapping[str, Any]:
         media_type = _media_type(self.headers)
@@ -79,6 +81,8 @@ class Authority:
         directory = self.known.directory()
         if directory is None:
             directory = read_directory(self.get(self.directory_url, clock).json())
+            for url in (directory.new_nonce, directory.new_account, directory.new_order):
+                self._check(url)  # Else what was wrong for a moment would be believed for an hour.
             self.known.keep_directory(directory)
         return directory
 
@@ -130,11 +134,7 @@ class Authority:
     def _send(
         self, method: str, url: str, body: bytes | None = None, accept: str = "application/json"
     ) -> OutsideResponse:
-        if _host(url) not in self._hosts:
-            raise Nonsense(
-                f"a URL leads to {_host(url) or printable(url)[:100]} instead of {_host(self.directory_url)}; "
-                "if that is right, add hosts=<that host> to the issuer's options"
-            )
+        self._check(url)
         headers = {"accept": accept, "accept-language": "en"}
         if body is not None:
             headers["content-type"] = "application/jose+json"
@@ -149,13 +149,24 @@ class Authority:
             message = f"The CA cannot be reached: {printable(str(error))}"
             raise IssuerUnavailable(Problem("IssuerUnreachable", message)) from error
 
+    def _check(self, url: str) -> None:
+        """Raise IssuerUnavailable unless the URL leads to the CA."""
+        if _host(url) not in self._hosts:
+            raise Nonsense(
+                f"a URL leads to {_host(url) or printable(url)[:100]} instead of {_host(self.directory_url)}; "
+                "if that is right, add hosts=<that host> to the issuer's options"
+            )
+
     def _answer(self, response: OutsideResponse, clock: Clock) -> Answer:
         now = clock.now()
         pause = retry_after(response.headers.get("retry-after"), now, response.headers.get("date"))
         if 200 <= response.status < 300:
-            return Answer(response.status, response.headers, response.body, response.url, pause)
+            date = http_date(response.headers.get("date"))
+            return Answer(response.status, response.headers, response.body, response.url, pause, date)
         if response.status < 400:
             raise Nonsense(f"{printable(response.url)} answered with the status {response.status}")
+        if response.status in (404, 405, 410):
+            self.known.forget_directory(response.url)
         raise CARefused(response.status, _problem(response), printable(response.url), now + pause if pause else None)
 
 

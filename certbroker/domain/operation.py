@@ -31,6 +31,9 @@ DEADLINE: Final = timedelta(days=7)
 FIRST_RETRY: Final = timedelta(seconds=5)
 LAST_RETRY: Final = timedelta(hours=1)
 
+# However long an issuer wants to be left alone, it is asked once a day.
+LONGEST_WAIT: Final = timedelta(days=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -161,7 +164,7 @@ def advance(state: State, event: Event, now: datetime) -> State:
         case Prepared(), KeyMade(csr, merge=False):
             return AwaitingIssuer(csr, now, "Pending certificate created. The issuer is about to be asked.")
         case AwaitingIssuer(), Waiting(until, detail):
-            return AwaitingIssuer(state.csr, until, detail)
+            return AwaitingIssuer(state.csr, min(until, now + LONGEST_WAIT), detail)
         case AwaitingIssuer() | Prepared(), Unavailable(problem, retry_at):
             return _later(state, problem, retry_at, now)
         case Prepared(), HandedOver():
@@ -187,12 +190,13 @@ def _later(state: Prepared | AwaitingIssuer, problem: Problem, retry_at: datetim
 
     An issuer that always says "at once" would otherwise be asked every second for a week.
     """
+    wanted = min(retry_at or now, now + LONGEST_WAIT)
     if isinstance(state, Prepared):
-        return Prepared(max(retry_at or now, now + FIRST_RETRY))
+        return Prepared(max(wanted, now + FIRST_RETRY))
     pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(state.failures, 16))
     return replace(
         state,
-        act_at=max(retry_at or now, now + pause),
+        act_at=max(wanted, now + pause),
         detail=f"The issuer could not be used and will be asked again. {problem.message}",
         failures=state.failures + 1,
         problem=problem,

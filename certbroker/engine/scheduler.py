@@ -80,7 +80,9 @@ class Engine:
 
     def _housekeeping(self) -> None:
         """Chores that may be late. One that fails does not keep the next from its turn."""
-        for chore in (self._purge, self._expire_challenges, self._broker.governor.tidy, *self._chores):
+        broker = self._broker
+        mine = (self._purge, self._expire_challenges, broker.governor.tidy, broker.operations.bring_forward)
+        for chore in (*mine, *self._chores):
             try:
                 chore()
             except Exception:

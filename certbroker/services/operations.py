@@ -45,6 +45,8 @@ from certbroker.store.transaction import SQLTransaction
 # So long an issuer may be down or limited before a standby issuer is asked, where the policy names one.
 STANDBY_AFTER: Final = timedelta(minutes=10)
 
+_BRING_AT_ONCE: Final = 1000
+
 _UNEXPECTED: Final = Problem(
     "InternalError", "An unexpected error happened; the log has the details. It is tried again."
 )
@@ -130,6 +132,24 @@ class Operations:
     def next_due(self) -> datetime | None:
         """When there is work again, as far as is known now."""
         return self._store.glance().operations.next_due(self._clock.now())
+
+    def bring_forward(self) -> int:
+        """Make due what a clock that was ahead has planned or leased, and return how much that was.
+
+        Nobody waits for so long otherwise. What is due twice for that is worked on once: the fence sees to it.
+        """
+        now = self._clock.now()
+        latest, longest = now + 2 * states.LONGEST_WAIT, now + 10 * LEASE
+        found = self._store.glance().operations.astray(latest, longest, _BRING_AT_ONCE)
+
+        def work(transaction: SQLTransaction) -> None:
+            for operation_id in found:
+                transaction.operations.bring_forward(operation_id, now)
+
+        if found:
+            _log.warning("the clock was set back; operations were brought forward", count=len(found))
+            self._store.write(work)
+        return len(found)
 
     def is_local(self, due: Due) -> bool:
         """Whether the operation needs this machine only, if only to find out that its issuer is gone."""

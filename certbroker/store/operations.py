@@ -75,6 +75,17 @@ _CLAIM = Statement(
     .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"), fence=col(_p.fence) + 1)
     .returning(*(col(column) for column in _COLUMNS))
 )
+_ASTRAY = Statement(
+    choose(_p.id)
+    .where(
+        col(_p.act_at).is_not(None),
+        or_(col(_p.act_at) > bindparam("latest"), col(_p.lease_until) > bindparam("longest")),
+    )
+    .limit(bindparam("count"))
+)
+_BRING_FORWARD = Statement(
+    update(_p).where(_THIS, col(_p.act_at).is_not(None)).values(act_at=bindparam("now"), lease_until=0)
+)
 _RELEASE_ALL = Statement(update(_p).where(col(_p.lease_until) > 0).values(lease_until=0, lease_owner=None))
 _NEXT = Statement(
     choose(_p.act_at)
@@ -281,6 +292,15 @@ class Operations:
         """When the next unclaimed operation is due."""
         row = _NEXT.one(self._cursor, now=micros(now))
         return None if row is None else moment(row[0])
+
+    def astray(self, latest: datetime, longest: datetime, count: int) -> list[str]:
+        """Unfinished operations that are planned for later than `latest`, or leased for longer than until `longest`."""
+        rows = _ASTRAY.all(self._cursor, latest=micros(latest), longest=micros(longest), count=count)
+        return [row[0] for row in rows]
+
+    def bring_forward(self, operation_id: str, now: datetime) -> None:
+        """Make an unfinished operation due, whoever has it."""
+        _BRING_FORWARD.run(self._cursor, id=operation_id, now=micros(now))
 
     def release_all(self) -> None:
         """End all leases: for a start at which no other process can hold one."""

@@ -83,7 +83,7 @@ def test_waits_for_an_issuer_double_up_to_an_hour_and_a_success_starts_anew(fail
     assert START + states.FIRST_RETRY == states.act_at(state)
 
 
-@given(st.integers(0, 20), st.integers(-100_000, 100_000))
+@given(st.integers(0, 20), st.integers(-86_400, 86_400))
 def test_what_an_issuer_names_is_the_earliest_time_to_come_back(failures: int, seconds: int) -> None:
     named = START + timedelta(seconds=seconds)
     before = states.AwaitingIssuer(b"csr", START, "", failures)
@@ -92,6 +92,19 @@ def test_what_an_issuer_names_is_the_earliest_time_to_come_back(failures: int, s
     )
 
     assert max(named, states.act_at(unnamed) or named) == states.act_at(later)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        states.Waiting(START + timedelta(days=900), ""),
+        states.Unavailable(Problem("Busy", "."), START + timedelta(days=900)),
+    ],
+)
+def test_no_issuer_puts_an_operation_to_sleep_for_more_than_a_day(event: states.Event) -> None:
+    assert START + timedelta(days=1) == states.act_at(
+        states.advance(states.AwaitingIssuer(b"", START, ""), event, START)
+    )
 
 
 def test_the_deadline_tells_the_last_problem() -> None:

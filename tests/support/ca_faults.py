@@ -9,9 +9,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.certificates import pem
 from tests.support.fault_proxy import Exchange, Fault, Reply
@@ -146,6 +149,27 @@ def whole_chain(
         exchange.send(Reply(200, reply.headers, "".join(map(pem, make(leaf, issuers))).encode()))
 
     return fault
+
+
+def unlimited(exchange: Exchange) -> None:
+    """A certificate that is valid whatever clocks say, by an authority of our own."""
+    ages = timedelta(days=3650)
+
+    def renewed(leaf: x509.Certificate) -> list[x509.Certificate]:
+        sans = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return [
+            x509.CertificateBuilder()
+            .subject_name(leaf.subject)
+            .issuer_name(leaf.issuer)
+            .public_key(leaf.public_key())
+            .serial_number(leaf.serial_number)
+            .not_valid_before(leaf.not_valid_before_utc - ages)
+            .not_valid_after(leaf.not_valid_after_utc + ages)
+            .add_extension(sans, critical=True)
+            .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        ]
+
+    chain(renewed)(exchange)
 
 
 class Hold:

@@ -27,6 +27,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SOON: Final = timedelta(seconds=1)
 _LONGEST_SPREAD: Final = timedelta(minutes=5)
 
+# No pause that a CA asks for is taken for longer than a day, so what seems to last longer was set by a clock that was
+# ahead, and binds nobody.
+_LONGEST_HOLD: Final = timedelta(days=2)
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -97,6 +101,10 @@ class Level:
     held_until: datetime = _EPOCH
     reason: str | None = None
     """Why it is held, in the CA's words."""
+
+    def is_held(self, now: datetime) -> bool:
+        """Whether the CA wants to be left alone at the moment."""
+        return now < self.held_until <= now + _LONGEST_HOLD
 
 
 WHOLE: Final = Level()
@@ -226,7 +234,7 @@ def refusal(wanted: tuple[Claim, ...], levels: Mapping[Bucket, Level], now: date
 
 
 def _refused(claim: Claim, level: Level, now: datetime) -> Refusal | None:
-    if level.held_until > now:
+    if level.is_held(now):
         return Refusal(held(claim.what, level), level.held_until, min((level.held_until - now) / 10, _LONGEST_SPREAD))
     fits = next_fit(claim.limit, level, now, claim.kept) if claim.bound else now
     if claim.limit is None or fits <= now:

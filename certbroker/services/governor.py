@@ -98,11 +98,12 @@ class Governor:
 
     def hold(self, order: PlannedOrder, scope: Scope, names: Sequence[str], until: datetime, reason: str) -> None:
         buckets = _held_buckets(order, scope, names)
+        now = self._clock.now()
 
         def work(transaction: SQLTransaction) -> None:
             for bucket in buckets:
                 level = transaction.budgets.level(bucket)
-                if until > level.held_until:
+                if until > level.held_until or not level.is_held(now):
                     transaction.budgets.put(bucket, replace(level, held_until=until, reason=reason))
 
         self._store.write(work)
@@ -110,7 +111,7 @@ class Governor:
 
     def pause(self, ca: str) -> Refusal | None:
         level = self._store.glance().budgets.level(Bucket(ca, Scope.CA, ""))
-        if level.held_until <= self._clock.now():
+        if not level.is_held(self._clock.now()):
             return None
         return Refusal(held("requests", level), level.held_until)
 
@@ -189,7 +190,7 @@ def _held_buckets(order: PlannedOrder, scope: Scope, names: Sequence[str]) -> li
 
 
 def _state(claim: Claim, level: Level, now: datetime) -> BudgetState:
-    is_held = level.held_until > now
+    is_held = level.is_held(now)
     return BudgetState(
         claim.bucket.scope,
         claim.what,

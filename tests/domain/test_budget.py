@@ -184,6 +184,15 @@ def test_a_replacement_passes_used_up_budgets_and_no_hold() -> None:
     assert refused.sentence.endswith("before 2026-09-24 13:00:00 UTC. It said: Service busy")
 
 
+def test_a_hold_by_a_clock_that_was_a_year_ahead_binds_nobody() -> None:
+    wanted = claims(order("a.example.com"), ALL, {"a.example.com": "example.com"})
+    ends = START + timedelta(days=365)
+    levels = {wanted[0].bucket: Level(held_until=ends, reason="Service busy")}
+
+    assert refusal(wanted, levels, ends - HOUR) is not None
+    assert refusal(wanted, levels, START) is None
+
+
 def test_the_last_fifth_of_an_accounts_orders_is_for_renewals() -> None:
     new = claims(order("a.example.com"), ALL, {"a.example.com": "example.com"})
     renewal = claims(order("a.example.com", standing=Standing.RENEWAL), ALL, {"a.example.com": "example.com"})

@@ -32,11 +32,13 @@ from certbroker.services.broker import Broker
 from certbroker.services.certificates import Certificates
 from certbroker.services.deletion import Deletions
 from certbroker.services.governor import Governor
+from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.listings import Listings
 from certbroker.services.operations import Operations
+from certbroker.services.renewals import LEASE, Renewals
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secrets import Secrets
 from certbroker.services.server_certificate import CHAIN_FILE, KEY_FILE, ServerCertificate
@@ -117,9 +119,11 @@ def lay_foundation(configuration: Configuration) -> Foundation:
     migrations.upgrade(database)
     store = SQLiteStore(database, secrets.token_hex(8))
     # Nobody else has the directory open, so whoever held a lease is dead.
+    clock = SystemClock()
     store.write(lambda transaction: transaction.operations.release_all())
+    store.write(lambda transaction: transaction.lifecycles.release(clock.now(), LEASE))
     tenant = setting(store, "tenant", lambda: str(uuid.uuid4()))
-    return Foundation(configuration, store, SystemClock(), tenant, lock)
+    return Foundation(configuration, store, clock, tenant, lock)
 
 
 def unseal(foundation: Foundation) -> Core:
@@ -147,6 +151,7 @@ def unseal(foundation: Foundation) -> Core:
         keys=Keys(store),
         certificates=Certificates(store, seal, keystore, clock, operations, inbox),
         operations=operations,
+        renewals=Renewals(store, issuers, operations, clock, inbox),
         issuers=issuers,
         governor=governor,
         board=Board(store),
@@ -156,6 +161,7 @@ def unseal(foundation: Foundation) -> Core:
         access=Access(store, clock),
         tokens=Tokens(store, seal, clock, foundation.tenant),
         rotation=rotation,
+        housekeeping=Housekeeping(store, clock),
     )
     return Core(configuration, broker, seal, foundation.tenant, inbox, egress, foundation)
 

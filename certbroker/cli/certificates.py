@@ -22,6 +22,7 @@ app.add_typer(policies.app, name="policy", help="What the next version will be: 
 _CSRFile = Annotated[
     Path | None, typer.Option("--csr-file", dir_okay=False, help="Write the signing request there, as PEM.")
 ]
+_Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it is there, or could not be made.")]
 
 
 @app.command()
@@ -45,10 +46,12 @@ def create(
     validity: wanted.Validity = None,
     renew_at: wanted.RenewAt = None,
     renew_before: wanted.RenewBefore = None,
+    standby: wanted.Standby = None,
+    activation_delay: wanted.ActivationDelay = None,
     policy: wanted.PolicyFile = None,
     tag: Tags = None,
     enabled: Enabled = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until it is there, or could not be made.")] = False,
+    wait: _Wait = False,
     csr_file: _CSRFile = None,
 ) -> None:
     """Make a certificate, or its next version; without options, by the policy that it has."""
@@ -70,6 +73,8 @@ def create(
         validity=validity,
         renew_at=renew_at,
         renew_before=renew_before,
+        standby=standby,
+        activation_delay=activation_delay,
         file=policy,
     )
     body = present(policy=asked.policy() or None, tags=read_tags(tag), attributes=present(enabled=enabled) or None)
@@ -139,6 +144,26 @@ def pending(session: Session, name: CertificateName, *, csr_file: _CSRFile = Non
         "signing request": "--csr-file writes it" if "csr" in operation and csr_file is None else None,
     }
     session.output.record(operation, rows)
+
+
+@app.command()
+@vault_command
+def renew(
+    session: Session,
+    name: CertificateName,
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for those who read it later.")] = "",
+    wait: _Wait = False,
+) -> None:
+    """Renew a certificate now. A renewal that fails is tried again by itself."""
+    from certbroker.cli import waiting
+
+    operation = session.vault.post(f"/certificates/{name}/renew", {"reason": reason})
+    if wait:
+        operation = waiting.wait(session.vault, name, operation)
+        waiting.check(operation)
+    ended = operation["status"] == "completed"
+    session.output.done(f"certificate {name} {'is renewed' if ended else 'is being renewed'}.", operation)
 
 
 @app.command(rich_help_panel=_PENDING)

@@ -43,6 +43,8 @@ def set_policy(
     validity: wanted.Validity = None,
     renew_at: wanted.RenewAt = None,
     renew_before: wanted.RenewBefore = None,
+    standby: wanted.Standby = None,
+    activation_delay: wanted.ActivationDelay = None,
 ) -> None:
     """Change the policy from the next version on; what is not given stays as it is."""
     asked = wanted.Wanted(
@@ -61,6 +63,8 @@ def set_policy(
         validity=validity,
         renew_at=renew_at,
         renew_before=renew_before,
+        standby=standby,
+        activation_delay=activation_delay,
         file=policy,
     ).policy(keep_subject=True)
     if not asked:
@@ -91,6 +95,8 @@ def rows(policy: dict[str, Any]) -> dict[str, object]:
         "key usage": ", ".join(x509.get("key_usage") or ()),
         "extended key usage": ", ".join(x509.get("ekus") or ()),
         "lifetime": [_action(action) for action in policy.get("lifetime_actions") or ()],
+        "standby issuers": (policy.get("renewal") or {}).get("standby_issuers"),
+        "activation": _activation((policy.get("renewal") or {}).get("activation_delay_hours")),
     }
 
 
@@ -99,3 +105,7 @@ def _action(action: dict[str, Any]) -> str:
     if trigger.get("lifetime_percentage") is not None:
         return f"{kind} at {trigger['lifetime_percentage']} %"
     return f"{kind} {trigger.get('days_before_expiry')} days before it expires"
+
+
+def _activation(hours: int | None) -> str | None:
+    return None if hours is None else f"{hours} hours after a renewal"

@@ -60,6 +60,25 @@ RenewBefore = Annotated[
         "--renew-before", min=1, metavar="DAYS", help="Renew so long before it expires.", rich_help_panel=_LIFE
     ),
 ]
+Standby = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--standby",
+        metavar="ISSUER",
+        help="Asked when the issuer is down, limited, or refuses; may be repeated.",
+        rich_help_panel=_NAMES,
+    ),
+]
+ActivationDelay = Annotated[
+    int | None,
+    typer.Option(
+        "--activation-delay",
+        min=0,
+        metavar="HOURS",
+        help="A renewed version becomes current so long after it was made.",
+        rich_help_panel=_LIFE,
+    ),
+]
 PolicyFile = Annotated[
     Path | None,
     typer.Option("--policy", exists=True, dir_okay=False, help="A policy in JSON; the other options go before it."),
@@ -85,6 +104,8 @@ class Wanted:
     validity: int | None = None
     renew_at: int | None = None
     renew_before: int | None = None
+    standby: list[str] | None = None
+    activation_delay: int | None = None
     file: Path | None = None
 
     def policy(self, *, keep_subject: bool = False) -> dict[str, Any]:
@@ -112,6 +133,8 @@ class Wanted:
         if self.renew_at is not None or self.renew_before is not None:
             trigger = present(lifetime_percentage=self.renew_at, days_before_expiry=self.renew_before)
             policy["lifetime_actions"] = [{"trigger": trigger, "action": {"action_type": "AutoRenew"}}]
+        renewal = present(standby_issuers=self.standby, activation_delay_hours=self.activation_delay)
+        _update(policy, "renewal", renewal)
         return policy
 
     def _subject(self, policy: dict[str, Any]) -> str | None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 
-from certbroker.domain.renewal import Decision, Facts, Leave, Renew, Setback, Suggestion, Wait, Wish, contact_point
+from certbroker.domain.renewal import (
+    RECHECK,
+    Decision,
+    Facts,
+    Leave,
+    Renew,
+    Setback,
+    Suggestion,
+    Wait,
+    Wish,
+    contact_point,
+)
 
 # A warning in days besides those in parts of the life: as early as Azure warns, and only where that is not most of it.
 _WARNING: Final = timedelta(days=30)
@@ -93,3 +104,21 @@ def health_of(facts: Facts, decision: Decision, now: datetime) -> Health:
                 return Health.DISABLED
             first = min(step.at for step in steps(facts))
             return Health.NEEDS_PERSON if now >= first else Health.HEALTHY
+
+
+def judged(lifecycle: Lifecycle, facts: Facts, decision: Decision, now: datetime) -> Lifecycle:
+    """With the health and its reason, and the time of the next thing that the engine does by itself."""
+    health = health_of(facts, decision, now)
+    next_action = None
+    match decision:
+        case Wait(until):
+            next_action = until
+        case Renew():
+            next_action = now + RECHECK
+        case Leave():
+            pass
+        case _:
+            assert_never(decision)
+    same = health is lifecycle.health and lifecycle.since is not None
+    since = lifecycle.since if same else now
+    return replace(lifecycle, health=health, reason=decision.reason, since=since, next_action=next_action)

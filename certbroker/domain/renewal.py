@@ -34,7 +34,7 @@ _FIRST_RETRY: Final = timedelta(minutes=15)
 _LAST_RETRY: Final = timedelta(hours=12)
 
 # An operation in progress wakes us when it ends; this is for the case that it does not.
-_RECHECK: Final = timedelta(days=1)
+RECHECK: Final = timedelta(days=1)
 
 
 class Trigger(StrEnum):
@@ -64,11 +64,11 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Somebody wants a renewal now: an operator, or the broker for a reason outside of the certificate's life."""
+    """Somebody wants a version renewed now: an operator, or the broker for a reason outside of the version's life."""
 
     trigger: Trigger
     reason: str
-    at: datetime
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def decide(facts: Facts, now: datetime) -> Decision:
 
 
 def _in_progress(facts: Facts, now: datetime) -> Decision | None:
-    return Wait(now + _RECHECK, "A new version is being made.") if facts.in_progress else None
+    return Wait(now + RECHECK, "A new version is being made.") if facts.in_progress else None
 
 
 def _person_is_issuer(facts: Facts, now: datetime) -> Decision | None:
@@ -158,7 +158,8 @@ def _disabled(facts: Facts, now: datetime) -> Decision | None:
 
 def _set_back(facts: Facts, now: datetime) -> Decision | None:
     setback = facts.setback
-    if setback is None or now >= setback.retry_at:
+    # A time further away than any wait comes from a clock that was wrong.
+    if setback is None or not now < setback.retry_at <= now + _LAST_RETRY:
         return None
     return Wait(setback.retry_at, f"The last renewal failed and is tried again then. {setback.problem.message}")
 

@@ -12,6 +12,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from certbroker.engine.issue import IssueSweep
+from certbroker.engine.renew import RenewSweep
 from certbroker.services.broker import Broker
 from certbroker.services.inbox import Inbox
 
@@ -31,6 +32,7 @@ class Engine:
         self._inbox = inbox
         self._chores = chores
         self._issue = IssueSweep(broker.operations, inbox)
+        self._renew = RenewSweep(broker.renewals)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         # A job that is late is late because the machine was suspended or busy: running it once is right, dropping it
@@ -40,6 +42,7 @@ class Engine:
 
     def start(self) -> None:
         self._ticker.add_job(self._inbox.wake, "interval", seconds=_TICK_SECONDS, id="tick")
+        self._ticker.add_job(self._look_after, "interval", seconds=_TICK_SECONDS, id="renewals")
         self._ticker.add_job(
             self._housekeeping,
             "interval",
@@ -52,10 +55,11 @@ class Engine:
 
     def stop(self) -> None:
         """Finish the steps in hand and end."""
-        self._ticker.shutdown(wait=True)
         self._stopping.set()
+        self._ticker.shutdown(wait=True)
         self._inbox.wake()
         self._thread.join()
+        self._renew.stop()
         self._issue.stop()
 
     def _run(self) -> None:
@@ -78,11 +82,19 @@ class Engine:
         ahead = (due - self._broker.clock.now()).total_seconds()
         return min(max(ahead, 0.02), _TICK_SECONDS)
 
+    def _look_after(self) -> None:
+        """See to the certificates that are due for a look."""
+        try:
+            while not self._stopping.is_set() and self._renew.sweep():
+                pass
+        except Exception:
+            _log.exception("sweep failed")
+
     def _housekeeping(self) -> None:
         """Chores that may be late. One that fails does not keep the next from its turn."""
-        broker = self._broker
-        mine = (self._purge, self._expire_challenges, broker.governor.tidy, broker.operations.bring_forward)
-        for chore in (*mine, *self._chores):
+        broker, keeping = self._broker, self._broker.housekeeping
+        mine = (keeping.beat, self._purge, keeping.forget_old_operations, broker.governor.tidy)
+        for chore in (*mine, broker.operations.bring_forward, *self._chores):
             try:
                 chore()
             except Exception:
@@ -91,7 +103,3 @@ class Engine:
     def _purge(self) -> None:
         while purged := self._broker.deletions.purge_due():
             _log.info("objects purged at the end of their recovery period", count=purged)
-
-    def _expire_challenges(self) -> None:
-        now = self._broker.clock.now()
-        self._broker.store.write(lambda transaction: transaction.issuers.expire_challenges(now))

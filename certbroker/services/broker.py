@@ -10,10 +10,12 @@ from certbroker.services.backup import Backups
 from certbroker.services.certificates import Certificates
 from certbroker.services.deletion import Deletions
 from certbroker.services.governor import Governor
+from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.listings import Listings
 from certbroker.services.operations import Operations
+from certbroker.services.renewals import Renewals
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secrets import Secrets
 from certbroker.services.tokens import Tokens
@@ -32,6 +34,7 @@ class Broker:
     keys: Keys
     certificates: Certificates
     operations: Operations
+    renewals: Renewals
     issuers: Issuers
     governor: Governor
     board: Board
@@ -41,3 +44,4 @@ class Broker:
     access: Access
     tokens: Tokens
     rotation: SealRotation
+    housekeeping: Housekeeping

@@ -266,6 +266,10 @@ class Operations:
         _FORGET_JOURNAL.run(self._cursor, vault=vault, name=name.lower())
         _REMOVE.run(self._cursor, vault=vault, name=name.lower())
 
+    def has_retired(self, before: datetime) -> bool:
+        """Whether there is one that was made before then and is not shown any more."""
+        return _OLD.one(self._cursor, before=micros(before), count=1) is not None
+
     def forget_retired(self, before: datetime, count: int) -> int:
         """Forget so many operations that were made before then and are not shown any more; return how many went."""
         ids = [row[0] for row in _OLD.all(self._cursor, before=micros(before), count=count)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,92 +11,20 @@ from certbroker.app import Core
 from certbroker.domain import operation as states
 from certbroker.domain.audit import Caller
 from certbroker.domain.errors import Forbidden
-from certbroker.domain.keys import KeySpec
-from certbroker.domain.objects import Changes, Kind, Vault
+from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.operation import Problem
-from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
-from certbroker.domain.records import Operation
-from certbroker.keystore.software import SoftwareKeyStore
+from certbroker.domain.policy import SubjectAlternativeNames
 from certbroker.ports.issuer import (
     CertificateIssued,
     IssuanceRequest,
-    IssuerSettings,
     IssuerUnavailable,
     Journal,
     Reply,
     RequestRefused,
-    Resources,
-    StillWaiting,
 )
-from certbroker.services.governor import Governor
-from certbroker.services.issuers import IssuerChanges, Issuers
 from certbroker.services.journal import LEASE
-from certbroker.services.operations import Operations
 from tests.support.certificates import Authority, der
-from tests.support.clock import SteppedClock
-
-Step = Callable[[IssuanceRequest, Journal], Reply]
-
-
-class ScriptedKind:
-    """An issuer that does the next of its steps each time it is asked."""
-
-    provider = "Scripted"
-    local = False
-    manual = False
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self.requests: list[IssuanceRequest] = []
-
-    def check(self, settings: IssuerSettings) -> None:
-        """Takes any settings."""
-
-    def open(self, settings: IssuerSettings, resources: Resources) -> ScriptedKind:
-        return self
-
-    def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
-        self.requests.append(request)
-        return self.steps.pop(0)(request, journal)
-
-
-class Bench:
-    """One vault with a scripted issuer, and an engine that is moved by hand."""
-
-    def __init__(self, core: Core, caller: Caller, vault: Vault) -> None:
-        self.core, self.caller, self.vault = core, caller, vault
-        self.clock, self.kind = SteppedClock(), ScriptedKind()
-        self.store = core.broker.store
-        core.broker.issuers.set(caller, vault, "ca", IssuerChanges(provider="Scripted"))
-        self.operations = self.worker("one")
-        self.authority = Authority()
-
-    def worker(self, owner: str) -> Operations:
-        governor = Governor(self.store, self.clock)
-        kinds = {"scripted": self.kind}
-        issuers = Issuers(self.store, self.core.seal, self.clock, kinds, None, {}, None, governor)  # type: ignore[arg-type]
-        return Operations(self.store, self.core.seal, SoftwareKeyStore(), issuers, self.clock, owner)
-
-    def ask(self, *steps: Step, name: str = "c", **policy: Any) -> Operation:
-        """Ask for a certificate that the issuer answers with these steps."""
-        self.kind.steps += steps
-        wanted = CertificatePolicy(KeySpec("EC"), subject="CN=www.example.com", issuer="ca", **policy)
-        made = self.core.broker.certificates.create(self.caller, self.vault, name, lambda stored: wanted, Changes())
-        self.clock.moment = max(self.clock.moment, made.created)
-        return made
-
-    def turn(self) -> None:
-        """Work once on everything that is due."""
-        for operation in self.operations.claim(self.operations.due(10)):
-            self.operations.work(operation)
-
-    def now(self, made: Operation) -> Operation:
-        found = self.store.glance().operations.get(made.id)
-        assert found is not None
-        return found
-
-    def issue(self, request: IssuanceRequest, journal: Journal) -> Reply:
-        return CertificateIssued((der(self.authority.answer(request.csr)), der(self.authority.certificate)))
+from tests.support.issuer_bench import Bench, fail, wait
 
 
 @pytest.fixture
@@ -105,19 +32,8 @@ def bench(core: Core, caller: Caller, vault: Vault) -> Bench:
     return Bench(core, caller, vault)
 
 
-def _wait(seconds: float) -> Step:
-    return lambda request, journal: StillWaiting(timedelta(seconds=seconds), "The issuer is thinking.")
-
-
-def _raise(error: Exception) -> Step:
-    def step(request: IssuanceRequest, journal: Journal) -> Reply:
-        raise error
-
-    return step
-
-
 def test_a_certificate_is_stored_with_its_key_once_it_is_issued(bench: Bench) -> None:
-    made = bench.ask(_wait(10), bench.issue)
+    made = bench.ask(wait(10), bench.issue)
     bench.turn()
 
     waiting = bench.now(made).state
@@ -139,7 +55,7 @@ def test_a_certificate_is_stored_with_its_key_once_it_is_issued(bench: Bench) ->
 
 def test_an_unforeseen_error_does_not_cost_the_key(bench: Bench) -> None:
     """The issuer may know the key by then: with another one there would be a second certificate."""
-    made = bench.ask(_raise(RuntimeError("a bug")), bench.issue)
+    made = bench.ask(fail(RuntimeError("a bug")), bench.issue)
     bench.turn()
 
     after = bench.now(made)
@@ -156,7 +72,7 @@ def test_an_unforeseen_error_does_not_cost_the_key(bench: Bench) -> None:
 
 def test_an_issuer_that_is_away_is_asked_again_later_and_later(bench: Bench) -> None:
     away = IssuerUnavailable(Problem("Away", "Nobody there."))
-    made = bench.ask(*[_raise(away)] * 4)
+    made = bench.ask(*[fail(away)] * 4)
     waits = []
     for _ in range(4):
         bench.turn()
@@ -170,7 +86,7 @@ def test_an_issuer_that_is_away_is_asked_again_later_and_later(bench: Bench) -> 
 
 def test_an_issuer_that_names_a_time_is_asked_then(bench: Bench) -> None:
     later = bench.clock.now() + timedelta(hours=5)
-    made = bench.ask(_raise(IssuerUnavailable(Problem("Limited", "Too many."), later)))
+    made = bench.ask(fail(IssuerUnavailable(Problem("Limited", "Too many."), later)))
     bench.turn()
 
     assert later == states.act_at(bench.now(made).state)
@@ -212,7 +128,7 @@ def _without_names(authority: Authority, leaf: Any) -> Any:
 
 
 def test_the_deadline_ends_what_takes_too_long(bench: Bench) -> None:
-    made = bench.ask(_wait(60), _wait(60))
+    made = bench.ask(wait(60), wait(60))
     bench.turn()
     bench.clock.forward(states.DEADLINE)
     bench.turn()
@@ -224,7 +140,7 @@ def test_the_deadline_ends_what_takes_too_long(bench: Bench) -> None:
 
 
 def test_a_cancelled_operation_is_not_asked_for_any_more(bench: Bench) -> None:
-    made = bench.ask(_wait(3600))
+    made = bench.ask(wait(3600))
     bench.turn()
     certificates = bench.core.broker.certificates
     assert certificates.cancel(bench.caller, bench.vault, "c").cancellation_requested
@@ -279,7 +195,7 @@ def test_one_operation_is_claimed_by_one_worker(bench: Bench) -> None:
 
 
 def test_a_broken_issuer_delays_nobody_else(bench: Bench) -> None:
-    made = [bench.ask(_raise(RuntimeError("a bug")), name="a"), bench.ask(bench.issue, name="b")]
+    made = [bench.ask(fail(RuntimeError("a bug")), name="a"), bench.ask(bench.issue, name="b")]
     bench.turn()
 
     assert [states.AwaitingIssuer, states.Completed] == [type(bench.now(each).state) for each in made]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -35,6 +35,10 @@ class ImportJSON(msgspec.Struct, frozen=True):
     attributes: AttributesJSON | None = None
     tags: dict[str, str] | None = None
     preserve_order: bool = msgspec.field(default=False, name="preserveCertOrder")
+
+
+class RenewJSON(msgspec.Struct, frozen=True):
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
 class UpdateJSON(msgspec.Struct, frozen=True):
@@ -79,6 +83,12 @@ async def create_soon(call: Call) -> Response:
 def _created(call: Call, operation: Operation) -> Response:
     location = f"{call.links.pending(operation.name)}?api-version={call.query['api-version']}&request_id={operation.id}"
     return Response(202, operation_json(call, operation), ((b"location", location.encode()),))
+
+
+def renew(call: Call) -> Response:
+    wanted = decode(call.body or b"{}", RenewJSON)
+    operation = call.broker.renewals.request(call.caller, call.vault, call.name, wanted.reason)
+    return Response(202, operation_json(call, operation))
 
 
 def import_(call: Call) -> Response:
@@ -186,13 +196,19 @@ def operation_json(call: Call, operation: Operation) -> dict[str, Any]:
     csr = states.csr_of(operation.state)
     found: dict[str, Any] = {
         "id": call.links.pending(operation.name),
-        "issuer": {"name": operation.policy.issuer},
+        "issuer": {"name": operation.issuer},
         "cancellation_requested": operation.cancellation_requested,
         "status": status,
-        "status_details": details,
+        "status_details": f"{operation.cause.reason} {details}" if operation.cause else details,
         "request_id": operation.id,
         "preserveCertOrder": operation.preserve_order,
     }
+    if operation.cause is not None:
+        found["cause"] = {
+            "trigger": operation.cause.trigger,
+            "reason": operation.cause.reason,
+            "replaces": call.links.object(Kind.CERTIFICATE, operation.name, operation.cause.replaces),
+        }
     if csr is not None:
         found["csr"] = base64.b64encode(csr).decode()
     if problem is not None:
@@ -244,6 +260,11 @@ def _certificates(text: str) -> list[bytes]:
 
 
 def register(router: Router) -> None:
+    router.add(
+        "POST",
+        "/certificates/{name}/renew",
+        Route("CertificateRenew", "certificates/create/action", renew, writes=True),
+    )
     read = Route("CertificateGet", "certificates/read", get, quick=True)
     change = Route("CertificateUpdate", "certificates/update/action", update, writes=True)
     for pattern in ("/certificates/{name}", "/certificates/{name}/{version}"):

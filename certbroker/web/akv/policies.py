@@ -72,6 +72,13 @@ class PolicyAttributesJSON(msgspec.Struct, frozen=True):
     enabled: bool | None = None
 
 
+class RenewalJSON(msgspec.Struct, frozen=True):
+    """Ours, beside what Key Vault has: clients that do not know it neither see it nor lose it."""
+
+    standby_issuers: tuple[str, ...] | None = None
+    activation_delay_hours: int | None = None
+
+
 class PolicyJSON(msgspec.Struct, frozen=True):
     """Every part may be absent: what is absent keeps its value."""
 
@@ -81,6 +88,7 @@ class PolicyJSON(msgspec.Struct, frozen=True):
     lifetime_actions: tuple[LifetimeActionJSON, ...] | None = None
     issuer: IssuerJSON | None = None
     attributes: PolicyAttributesJSON | None = None
+    renewal: RenewalJSON | None = None
 
 
 # SDKs parse these as closed enums and fail on a whole reply for one unknown value, so only the known spelling is
@@ -135,6 +143,12 @@ def _merged(policy: CertificatePolicy, wanted: PolicyJSON) -> CertificatePolicy:
             "issuer": issuer.name,
             "certificate_type": issuer.cty,
             "certificate_transparency": issuer.cert_transparency,
+        }
+    renewal = wanted.renewal
+    if renewal is not None:
+        changed |= {
+            "standby_issuers": renewal.standby_issuers,
+            "activation_delay_hours": renewal.activation_delay_hours,
         }
     if wanted.attributes is not None:
         changed["enabled"] = wanted.attributes.enabled
@@ -200,7 +214,11 @@ def policy_json(links: Links, name: str, policy: CertificatePolicy) -> dict[str,
         "cty": policy.certificate_type,
         "cert_transparency": policy.certificate_transparency,
     }
-    return {
+    renewal = {
+        "standby_issuers": list(policy.standby_issuers) or None,
+        "activation_delay_hours": policy.activation_delay_hours or None,
+    }
+    found = {
         "id": links.policy(name),
         "key_props": _present(key),
         "secret_props": {"contentType": policy.content_type},
@@ -215,6 +233,7 @@ def policy_json(links: Links, name: str, policy: CertificatePolicy) -> dict[str,
         "issuer": _present(issuer),
         "attributes": {"enabled": policy.enabled, "created": policy.created, "updated": policy.updated},
     }
+    return found | ({"renewal": _present(renewal)} if any(renewal.values()) else {})
 
 
 def _lifetime_action_json(action: LifetimeAction) -> dict[str, Any]:

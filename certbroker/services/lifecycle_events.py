@@ -1,0 +1,74 @@
+"""What people are told of a certificate's life. The same happening always makes the same event id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from certbroker.domain.events import Event, EventType
+from certbroker.domain.lifecycle import EXPIRED, Lifecycle, Step
+from certbroker.domain.objects import Kind
+from certbroker.domain.records import Operation, Version
+from certbroker.domain.renewal import Renew, Suggestion
+
+# Failures in a row that are told: the first, and one more in case that nobody has acted. Then the end comes near.
+_TOLD_FAILURES: Final = (1, 5)
+
+
+def started(vault_id: int, version: Version, operation: Operation, renew: Renew, now: datetime) -> Event:
+    """A renewal has begun."""
+    event = _event(EventType.CERTIFICATE_RENEWAL_STARTED, vault_id, version, operation.id, renew.reason, now)
+    return replace(event, details={"trigger": str(renew.trigger), "operation": operation.id})
+
+
+def activated(vault_id: int, version: Version, now: datetime) -> Event:
+    """A version that rested has become the current one."""
+    message = "The version that was made before has become the current one."
+    return _event(EventType.CERTIFICATE_ACTIVATED, vault_id, version, "activated", message, now)
+
+
+def never_issued(vault_id: int, version: Version, operation: Operation, reason: str, now: datetime) -> Event:
+    """The first version could not be made."""
+    return _event(EventType.CERTIFICATE_NEEDS_PERSON, vault_id, version, operation.id, reason, now)
+
+
+def warning(vault_id: int, version: Version, step: Step, end: datetime, reason: str, now: datetime) -> Event:
+    """The end is near, or has come."""
+    over = step.name == EXPIRED
+    kind = EventType.CERTIFICATE_EXPIRED if over else EventType.CERTIFICATE_NEAR_EXPIRY
+    message = f"The certificate {'expired' if over else 'expires'} on {end:%Y-%m-%d %H:%M} UTC. {reason}"
+    return replace(_event(kind, vault_id, version, step.name, message, now), step=step.name)
+
+
+def troubles(vault_id: int, version: Version, lifecycle: Lifecycle, now: datetime) -> Iterator[Event]:
+    """Renewals that fail. May be told at every look: it is the same event."""
+    setback = lifecycle.setback
+    if setback is not None and setback.failures in _TOLD_FAILURES:
+        stopped = setback.problem.code == "RenewalLoopStopped"
+        kind = EventType.CERTIFICATE_RENEWAL_STOPPED if stopped else EventType.CERTIFICATE_RENEWAL_FAILED
+        event = _event(kind, vault_id, version, setback.operation, setback.problem.message, now)
+        yield replace(event, details={"code": setback.problem.code, "failures": str(setback.failures)})
+
+
+def suggested(vault_id: int, version: Version, suggestion: Suggestion, now: datetime) -> Event:
+    """The CA wants a renewal and says why."""
+    key = f"suggested-{int(suggestion.start.timestamp())}-{int(suggestion.end.timestamp())}"
+    message = f"The CA asks for a renewal and explains why at {suggestion.explanation}."
+    return _event(EventType.CERTIFICATE_RENEWAL_SUGGESTED, vault_id, version, key, message, now)
+
+
+def _event(kind: EventType, vault_id: int, version: Version, key: str, message: str, now: datetime) -> Event:
+    return Event(
+        f"{vault_id}/{version.name.lower()}/{version.version}/{key}",
+        kind,
+        vault_id,
+        Kind.CERTIFICATE,
+        version.name,
+        version.version,
+        now,
+        version.attributes.not_before,
+        version.attributes.expires,
+        message=message,
+    )

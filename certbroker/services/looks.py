@@ -1,0 +1,115 @@
+"""One look at a certificate: the facts that its renewal is decided on, gathered from the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+
+from certbroker.domain import operation as states
+from certbroker.domain import renewal
+from certbroker.domain.chain import missing_names
+from certbroker.domain.lifecycle import Lifecycle
+from certbroker.domain.objects import Kind
+from certbroker.domain.operation import Problem
+from certbroker.domain.policy import CertificatePolicy
+from certbroker.domain.records import KeyFacts, Operation, Version
+from certbroker.domain.renewal import Facts, Setback
+from certbroker.store.lifecycles import Care
+from certbroker.store.transaction import SQLTransaction
+
+_CANCELLED: Final = Problem("Cancelled", "The renewal was cancelled by its owner.")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at one certificate. `version` and `facts` are None while it has no version.
+
+    `explained` means that the issuer has just given a new window, with a reason for people.
+    """
+
+    care: Care
+    operation: Operation | None
+    policy: CertificatePolicy | None = None
+    version: Version | None = None
+    facts: Facts | None = None
+    explained: bool = False
+
+    @property
+    def issuer(self) -> str:
+        """The name of the issuer that knows when the current version should be renewed."""
+        return self.care.issuer or (self.policy.issuer if self.policy else "")
+
+
+def gather(transaction: SQLTransaction, care: Care, now: datetime, *, manual: bool) -> Look:
+    """Gather the facts. `manual` tells that a person is the issuer."""
+    vault_id, name = care.vault_id, care.name
+    policy = transaction.objects.policy(vault_id, name)
+    operation = transaction.operations.pending(vault_id, name)
+    version = transaction.objects.get(vault_id, Kind.CERTIFICATE, name)
+    if version is None or version.certificate is None or policy is None:
+        return Look(care, operation, policy)
+    lifecycle = care.lifecycle
+    if lifecycle.version != version.version:
+        # What was remembered is about another version, and must not decide about this one.
+        wish = lifecycle.wish if lifecycle.wish and lifecycle.wish.version == version.version else None
+        lifecycle = Lifecycle(version=version.version, wish=wish, health=lifecycle.health, since=lifecycle.since)
+    lifecycle = replace(lifecycle, setback=_setback(lifecycle, operation, version, now))
+    facts = Facts(
+        policy,
+        datetime.fromtimestamp(version.certificate.not_before, UTC),
+        datetime.fromtimestamp(version.certificate.not_after, UTC),
+        renewal.fraction(str(vault_id), name, version.version),
+        enabled=version.attributes.enabled,
+        manual=manual,
+        in_progress=in_progress(operation),
+        mismatch=_mismatch(transaction, vault_id, version, policy),
+        suggestion=lifecycle.suggestion,
+        wish=lifecycle.wish,
+        setback=lifecycle.setback,
+    )
+    return Look(replace(care, lifecycle=lifecycle), operation, policy, version, facts)
+
+
+def in_progress(operation: Operation | None) -> bool:
+    """Whether a new version is being made."""
+    return operation is not None and not states.is_finished(operation.state)
+
+
+def _setback(lifecycle: Lifecycle, operation: Operation | None, version: Version, now: datetime) -> Setback | None:
+    """What is known of failures in a row, with the operation that has just failed, if it was a renewal."""
+    before = lifecycle.setback
+    if operation is None or operation.cause is None or operation.cause.replaces != version.version:
+        return before
+    if before is not None and before.operation == operation.id:
+        return before
+    match operation.state:
+        case states.Failed(problem):
+            pass
+        case states.Cancelled():
+            problem = _CANCELLED
+        case _:
+            return before
+    failures = before.failures + 1 if before is not None else 1
+    remaining = datetime.fromtimestamp(version.attributes.expires or 0, UTC) - now
+    return Setback(operation.id, failures, now + renewal.retry_after(failures, remaining), problem)
+
+
+def _mismatch(transaction: SQLTransaction, vault_id: int, version: Version, policy: CertificatePolicy) -> str | None:
+    """In which way a version is not what its policy asks for, where the policy has changed since."""
+    if policy.updated <= version.attributes.created or version.certificate is None:
+        return None
+    leaf = x509.load_der_x509_certificate(version.certificate.leaf)
+    missing = missing_names(leaf, policy.sans)
+    if missing:
+        return f"the certificate lacks the name {missing[0]}"
+    key = transaction.objects.get(vault_id, Kind.KEY, version.name, version.version)
+    if key is not None and key.key is not None and not _is_wanted(key.key, policy):
+        return "it asks for another key"
+    return None
+
+
+def _is_wanted(key: KeyFacts, policy: CertificatePolicy) -> bool:
+    return (key.kty, key.size, key.curve) == (policy.key.kty, policy.key.size, policy.key.curve)

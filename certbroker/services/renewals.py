@@ -1,0 +1,297 @@
+"""Looking after certificates: what the engine does with a lifecycle that is due.
+
+A look gathers facts, asks the issuer for its renewal window where that is due, decides, and ends in one transaction:
+the operation that renews, what people are told, the health that operators see, and when to look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from certbroker.domain import lifecycle as lives
+from certbroker.domain import operation as states
+from certbroker.domain import renewal
+from certbroker.domain.audit import Caller, engine_caller, record
+from certbroker.domain.errors import BrokerError, Invalid, OperationInProgress
+from certbroker.domain.lifecycle import Health
+from certbroker.domain.objects import Kind, Vault
+from certbroker.domain.policy import AUTO_RENEW, CertificatePolicy
+from certbroker.domain.records import Cause, Operation, Version
+from certbroker.domain.renewal import Renew, Suggestion, Trigger, Wait, Wish
+from certbroker.failpoints import failpoint
+from certbroker.ports.clock import Clock
+from certbroker.ports.issuer import IssuerUnavailable, SuggestsRenewal
+from certbroker.services import lifecycle_events as events
+from certbroker.services.certificates import without_version
+from certbroker.services.inbox import Inbox
+from certbroker.services.issuers import Issuers
+from certbroker.services.looks import Look, gather, in_progress
+from certbroker.services.naming import live, not_found, with_backing
+from certbroker.services.operations import Operations
+from certbroker.services.outbox import publish
+from certbroker.store.database import SQLiteStore
+from certbroker.store.lifecycles import Care
+from certbroker.store.transaction import SQLTransaction
+
+# Longer than a question to an issuer may take, with its wait for a thread.
+LEASE: Final = timedelta(seconds=120)
+
+# An issuer that says nothing about a certificate is asked again after a day; one that could not be asked, after waits
+# that double from the first to the last.
+_SILENT: Final = timedelta(days=1)
+_FIRST_ASK: Final = timedelta(minutes=5)
+_LAST_ASK: Final = timedelta(hours=6)
+
+# Between two looks at one certificate, whatever the reasons: no mistake of ours makes the engine turn in circles.
+_SOONEST: Final = timedelta(seconds=1)
+
+_log = structlog.get_logger("certbroker.renewals")
+
+
+class Renewals:
+    """Renews certificates in time, and says how each is."""
+
+    def __init__(
+        self, store: SQLiteStore, issuers: Issuers, operations: Operations, clock: Clock, inbox: Inbox
+    ) -> None:
+        self._store = store
+        self._issuers = issuers
+        self._operations = operations
+        self._clock = clock
+        self._inbox = inbox
+
+    def next_due(self) -> datetime | None:
+        """When the next certificate is to be looked at."""
+        return self._store.glance().lifecycles.next_due()
+
+    def claim(self, count: int) -> list[Care]:
+        """Take what is due; nobody else looks at it before the lease is over."""
+        now = self._clock.now()
+        due = self.next_due()
+        if due is None or due > now:
+            return []
+        failpoint("renewal.claim.before")
+        return self._store.write(lambda transaction: transaction.lifecycles.claim(now, now + LEASE, count))
+
+    def look(self, care: Care) -> Look:
+        """Gather the facts about a certificate."""
+        with self._store.read() as transaction:
+            policy = transaction.objects.policy(care.vault_id, care.name)
+            manual = policy is not None and self._is_manual(care.vault_id, policy.issuer)
+            return gather(transaction, care, self._clock.now(), manual=manual)
+
+    def is_question_due(self, look: Look) -> bool:
+        """Whether the issuer is to be asked for its window, which is an outside call."""
+        facts, ask_at, now = look.facts, look.care.lifecycle.ask_at, self._clock.now()
+        if facts is None or facts.manual or facts.in_progress or not facts.enabled or now >= facts.not_after:
+            return False
+        if not any(action.action == AUTO_RENEW for action in facts.policy.lifetime_actions):
+            return False
+        # A time further away than any answer asks for comes from a clock that was wrong.
+        if ask_at is not None and now < ask_at <= now + _SILENT:
+            return False
+        try:
+            kind = self._issuers.kind(look.care.vault_id, look.issuer)
+        except BrokerError:
+            return False
+        return not kind.local and not kind.manual
+
+    def ask(self, look: Look) -> Look:
+        """Ask the issuer for its window. Raises nothing: what goes wrong is tried again later."""
+        version, facts, lifecycle, now = look.version, look.facts, look.care.lifecycle, self._clock.now()
+        if version is None or version.certificate is None or facts is None:
+            return look
+        before, pause, failures = lifecycle.suggestion, _SILENT, 0
+        suggestion = before
+        try:
+            issuer = self._issuers.open(look.care.vault_id, look.issuer)
+            if isinstance(issuer, SuggestsRenewal):
+                failpoint("renewal.ask.before")
+                window = issuer.renewal_window(version.certificate.leaf)
+                failpoint("renewal.ask.after-call")
+                suggestion = None
+                if window is not None:
+                    sha256, pause = version.certificate.sha256, min(window.ask_again, _SILENT)
+                    suggestion = Suggestion(
+                        sha256,
+                        window.start,
+                        window.end,
+                        renewal.pick(sha256, window.start, window.end),
+                        window.explanation,
+                    )
+        except IssuerUnavailable as unavailable:
+            failures = lifecycle.ask_failures + 1
+            pause = min(_LAST_ASK, _FIRST_ASK * (1 << min(failures - 1, 10)))
+            if unavailable.retry_at is not None:
+                pause = min(_SILENT, max(pause, unavailable.retry_at - now))
+        except BrokerError as error:
+            _log.warning("issuer cannot be asked for renewal windows", issuer=look.issuer, reason=error.message)
+        except Exception:
+            _log.exception("issuer could not be asked for a renewal window", issuer=look.issuer)
+            failures, pause = lifecycle.ask_failures + 1, _LAST_ASK
+        lifecycle = replace(lifecycle, suggestion=suggestion, ask_at=now + pause, ask_failures=failures)
+        return replace(
+            look,
+            care=replace(look.care, lifecycle=lifecycle),
+            facts=replace(facts, suggestion=suggestion),
+            explained=suggestion is not None and suggestion != before and suggestion.explanation is not None,
+        )
+
+    def put_off(self, look: Look) -> Look:
+        """Leave the question for later, because its issuer has too many to answer already."""
+        lifecycle = replace(look.care.lifecycle, ask_at=self._clock.now() + _FIRST_ASK)
+        return replace(look, care=replace(look.care, lifecycle=lifecycle))
+
+    def attend(self, looks: list[Look]) -> int:
+        """End the looks: decide, start what is to be started, and store when to look again. Returns how many began."""
+        failpoint("renewal.attend.before")
+        outcomes = self._store.write_all([self._work(look) for look in looks])
+        failpoint("renewal.attend.after")
+        started = 0
+        for look, outcome in zip(looks, outcomes, strict=True):
+            if isinstance(outcome, Operation):
+                started += 1
+                self._hand_on(outcome)
+            elif isinstance(outcome, BaseException):
+                # It is due again when the lease is over.
+                _log.error("certificate could not be looked after", certificate=look.care.name, exc_info=outcome)
+        return started
+
+    def request(self, caller: Caller, vault: Vault, name: str, reason: str) -> Operation:
+        """Renew now because somebody wants it. If that fails it is tried again, as any renewal is.
+
+        Raises NotFound, Invalid, OperationInProgress.
+        """
+        now = self._clock.now()
+
+        def work(transaction: SQLTransaction) -> Operation:
+            head = live(transaction, vault.id, Kind.CERTIFICATE, name)
+            version = transaction.objects.get(vault.id, Kind.CERTIFICATE, name)
+            policy = transaction.objects.policy(vault.id, name)
+            if version is None or policy is None:
+                raise Invalid(f"The certificate {head.name} has no version to renew yet: create one.")
+            if self._is_manual(vault.id, policy.issuer):
+                raise Invalid(f"A person is the issuer of {head.name}: create a new version and merge the answer.")
+            if in_progress(transaction.operations.pending(vault.id, name)):
+                raise OperationInProgress(f"A new version of {head.name} is being made already.")
+            wish = Wish(Trigger.OPERATOR, reason or "An operator asked for it.", version.version)
+            care = transaction.lifecycles.get(vault.id, name)
+            if care is None:
+                raise not_found(Kind.CERTIFICATE, name)
+            lifecycle = replace(care.lifecycle, wish=wish, setback=None)
+            transaction.lifecycles.rewrite(replace(care, lifecycle=lifecycle), now + renewal.RECHECK)
+            transaction.audit(record(caller, now, f"/certificates/{head.name}/pending", status=202))
+            return self._begin(transaction, version, policy, Renew(wish.trigger, wish.reason), vault.id, now)
+
+        operation = self._store.write(work)
+        self._hand_on(operation)
+        return operation
+
+    def _hand_on(self, operation: Operation) -> None:
+        if operation.fence:
+            self._inbox.put(operation)
+        else:
+            self._inbox.wake()
+
+    def _work(self, look: Look) -> Callable[[SQLTransaction], Operation | None]:
+        now = self._clock.now()
+        return lambda transaction: self._end(transaction, look, now)
+
+    def _end(self, transaction: SQLTransaction, look: Look, now: datetime) -> Operation | None:
+        """What a look comes to, in one transaction. Returns the operation that it has started, if it has."""
+        care, facts, version, policy = look.care, look.facts, look.version, look.policy
+        if care.staged is not None and care.activate_at is not None and care.activate_at <= now:
+            self._activate(transaction, care, care.staged, now)
+            return None
+        if facts is None or version is None or policy is None:
+            self._wait_for_first(transaction, look, now)
+            return None
+        decision = renewal.decide(facts, now)
+        if care.staged is not None:
+            decision = Wait(care.activate_at or now, "A new version is there and becomes current then.")
+        steps = [step for step in lives.steps(facts) if step.name not in care.lifecycle.told]
+        due = sorted((step for step in steps if step.at <= now), key=lambda step: step.at)
+        lifecycle = replace(care.lifecycle, told=(*care.lifecycle.told, *(step.name for step in due)))
+        lifecycle = lives.judged(lifecycle, facts, decision, now)
+        # A question that was due and not asked is not ours to ask now.
+        times = [moment for moment in (lifecycle.next_action, lifecycle.ask_at) if moment is not None and moment > now]
+        times += [step.at for step in steps if step.at > now]
+        act_at = max(min(times), now + _SOONEST) if times else None
+        if not transaction.lifecycles.save(replace(care, lifecycle=lifecycle), act_at):
+            return None
+        vault_id = care.vault_id
+        if due:
+            # Where several have passed unseen the last says it all.
+            reason = lifecycle.reason
+            publish(transaction, events.warning(vault_id, version, due[-1], facts.not_after, reason, now))
+        if look.explained and facts.suggestion is not None:
+            publish(transaction, events.suggested(vault_id, version, facts.suggestion, now))
+        publish(transaction, *events.troubles(vault_id, version, lifecycle, now))
+        if not isinstance(decision, Renew) or in_progress(transaction.operations.pending(vault_id, version.name)):
+            return None
+        operation = self._begin(transaction, version, policy, decision, vault_id, now)
+        caller = engine_caller("CertificateRenew", str(vault_id), operation.id)
+        transaction.audit(record(caller, now, f"/certificates/{version.name}/pending", status=202))
+        publish(transaction, events.started(vault_id, version, operation, decision, now))
+        return operation
+
+    def _activate(self, transaction: SQLTransaction, care: Care, staged: str, now: datetime) -> None:
+        """Make the staged version the current one, and look again."""
+        for kind in with_backing(Kind.CERTIFICATE):
+            transaction.objects.set_current(care.vault_id, kind, care.name, staged)
+        transaction.lifecycles.save(care, now, activated=True)
+        caller = engine_caller("CertificateActivate", str(care.vault_id), "")
+        transaction.audit(record(caller, now, f"/certificates/{care.name}/{staged}"))
+        version = transaction.objects.get(care.vault_id, Kind.CERTIFICATE, care.name)
+        if version is not None:
+            publish(transaction, events.activated(care.vault_id, version, now))
+
+    def _wait_for_first(self, transaction: SQLTransaction, look: Look, now: datetime) -> None:
+        """Say how a certificate is that has no version yet. The end of its operation wakes us."""
+        care, operation = look.care, look.operation
+        state = operation.state if operation else None
+        match state:
+            case states.Failed(problem):
+                health, reason = Health.NEEDS_PERSON, f"Its first version could not be made. {problem.message}"
+            case None | states.Cancelled():
+                health, reason = Health.NEEDS_PERSON, "It has no version: create one, or delete it."
+            case _:
+                health, reason = Health.RENEWING, "Its first version is being made."
+        lifecycle = lives.Lifecycle(health=health, reason=reason, since=now)
+        saved = transaction.lifecycles.save(replace(care, lifecycle=lifecycle), None)
+        if saved and operation is not None and isinstance(state, states.Failed):
+            version = without_version(operation.name, look.policy)
+            publish(transaction, events.never_issued(care.vault_id, version, operation, reason, now))
+
+    def _begin(
+        self,
+        transaction: SQLTransaction,
+        version: Version,
+        policy: CertificatePolicy,
+        renew: Renew,
+        vault_id: int,
+        now: datetime,
+    ) -> Operation:
+        transaction.operations.retire(vault_id, version.name)
+        return self._operations.begin(
+            transaction,
+            vault_id,
+            version.name,
+            policy,
+            now,
+            tags=version.tags,
+            enabled=version.attributes.enabled,
+            preserve_order=version.certificate is not None and version.certificate.preserve_order,
+            cause=Cause(renew.trigger, renew.reason, version.version),
+        )
+
+    def _is_manual(self, vault_id: int, issuer: str) -> bool:
+        try:
+            return self._issuers.kind(vault_id, issuer).manual
+        except BrokerError:
+            return False

@@ -1,0 +1,380 @@
+"""Certificates are renewed in time, by whoever can, and everybody can see why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from certbroker.app import Core
+from certbroker.domain import operation as states
+from certbroker.domain.audit import Caller
+from certbroker.domain.errors import Invalid, OperationInProgress
+from certbroker.domain.lifecycle import Health
+from certbroker.domain.objects import Changes, Kind, Vault
+from certbroker.domain.operation import Problem
+from certbroker.domain.policy import AUTO_RENEW, EMAIL_CONTACTS, LifetimeAction, SubjectAlternativeNames
+from certbroker.domain.renewal import Trigger
+from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, Journal, RenewalWindow, Reply, RequestRefused
+from certbroker.services.issuers import IssuerChanges
+from tests.support.issuer_bench import Bench, fail, wait
+
+DAY = timedelta(days=1)
+DOWN = IssuerUnavailable(Problem("Down", "The CA is down."))
+
+
+@pytest.fixture
+def bench(core: Core, caller: Caller, vault: Vault) -> Bench:
+    return Bench(core, caller, vault)
+
+
+def issued(bench: Bench, days: float = 90, **policy: Any) -> datetime:
+    """A certificate of that lifetime; returns when it was made."""
+    bench.ask(bench.issued_for(days), **policy)
+    bench.turn()
+    bench.until(bench.clock.now() + timedelta(minutes=1))
+    return datetime.fromtimestamp(bench.current().attributes.created, UTC)
+
+
+def test_a_certificate_is_renewed_at_its_point_with_a_reason_that_can_be_read(bench: Bench) -> None:
+    made = issued(bench)
+    first = bench.current().version
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.until(made + 69 * DAY)
+    before = bench.current().version
+    bench.until(made + 73 * DAY)
+
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert operation is not None
+    assert operation.cause is not None
+    assert first == before == operation.cause.replaces
+    assert operation.version == bench.current().version
+    assert Trigger.LIFETIME_ACTION == operation.cause.trigger
+    assert "The certificate is renewed at 80 % of its life." == operation.cause.reason
+    assert [None, bench.store.glance().objects.get(bench.vault.id, Kind.CERTIFICATE, "c", first).certificate.leaf] == [  # type: ignore[union-attr]
+        request.replaces for request in bench.kind.requests
+    ]
+    assert Health.HEALTHY == bench.lifecycle().health
+
+
+def test_tags_and_state_go_over_to_the_new_version(bench: Bench) -> None:
+    made = issued(bench)
+    bench.certificates.update(bench.caller, bench.vault, "c", "", Changes(tags={"team": "web"}))
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.until(made + 73 * DAY)
+
+    assert {"team": "web"} == bench.current().tags
+
+
+def test_the_cas_window_is_asked_for_kept_and_followed(bench: Bench) -> None:
+    begin = bench.clock.now() + 20 * DAY
+    bench.kind.window = lambda certificate: (
+        RenewalWindow(begin, begin + DAY, None, timedelta(hours=6)) if certificate == bench.kind.asked[0] else None
+    )
+    issued(bench)
+    bench.kind.steps.append(bench.issued_for(90))
+    suggestion = bench.lifecycle().suggestion
+    bench.until(begin - DAY)
+    same = bench.lifecycle().suggestion
+    bench.until(begin + 2 * DAY)
+
+    assert suggestion is not None
+    assert suggestion == same
+    assert begin <= suggestion.pick <= begin + DAY
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert operation is not None
+    assert operation.cause is not None
+    assert (Trigger.SUGGESTED, suggestion.pick) == (operation.cause.trigger, operation.created)
+    assert bench.lifecycle().suggestion is None
+
+
+def test_a_window_for_the_old_version_does_not_renew_the_new_one(bench: Bench) -> None:
+    """cert-manager #8993: five certificates in ten seconds."""
+    now = bench.clock.now()
+    past = RenewalWindow(now - DAY, now - DAY / 2, None, timedelta(hours=6))
+    bench.kind.window = lambda certificate: past if certificate == bench.kind.asked[0] else None
+    bench.kind.steps += [bench.issued_for(6)] * 5
+    made = issued(bench, 6)
+    bench.until(made + DAY)
+
+    assert 2 == len(bench.kind.requests)
+
+
+def test_an_issuer_that_is_not_there_keeps_its_window_and_is_asked_again(bench: Bench) -> None:
+    begin = bench.clock.now() + 20 * DAY
+    window = RenewalWindow(begin, begin + DAY, None, timedelta(hours=6))
+
+    def answer(certificate: bytes) -> RenewalWindow:
+        if len(bench.kind.asked) in (2, 3):
+            raise DOWN
+        return window
+
+    bench.kind.window = answer
+    made = issued(bench)
+    bench.until(made + timedelta(hours=6, minutes=6))
+    failing = bench.lifecycle()
+    bench.until(made + timedelta(hours=7))
+
+    assert 2 == failing.ask_failures
+    assert failing.suggestion is not None
+    assert 0 == bench.lifecycle().ask_failures
+    assert 4 == len(bench.kind.asked)
+
+
+def test_a_renewal_that_fails_is_tried_again_and_the_old_version_serves(bench: Bench) -> None:
+    issued(bench)
+    first = bench.current().version
+
+    def refuse(request: IssuanceRequest, journal: Journal) -> Reply:
+        return RequestRefused(Problem("IssuerRefused", "CAA forbids it."))
+
+    bench.kind.steps += [refuse] * 3 + [bench.issued_for(90)]
+    while len(bench.kind.requests) < 4:
+        bench.until(bench.clock.now() + timedelta(minutes=10))
+    failing, still = bench.lifecycle(), bench.current().version
+    bench.until(bench.clock.now() + DAY)
+
+    assert Health.FAILING == failing.health
+    assert "CAA forbids it." in failing.reason
+    assert failing.setback is not None
+    assert 3 == failing.setback.failures
+    assert first == still != bench.current().version
+    assert (Health.HEALTHY, None) == (bench.lifecycle().health, bench.lifecycle().setback)
+
+
+def test_an_operator_renews_at_once_and_keeps_being_served(bench: Bench) -> None:
+    issued(bench)
+    first = bench.current().version
+    bench.kind.steps += [
+        lambda request, journal: RequestRefused(Problem("IssuerRefused", "Not today.")),
+        bench.issued_for(90),
+    ]
+    bench.renewals.request(bench.caller, bench.vault, "c", "The key was on a lost laptop.")
+    with pytest.raises(OperationInProgress):
+        bench.renewals.request(bench.caller, bench.vault, "c", "Again.")
+    bench.until(bench.clock.now() + DAY)
+
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert operation is not None
+    assert operation.cause is not None
+    assert (Trigger.OPERATOR, "The key was on a lost laptop.") == (operation.cause.trigger, operation.cause.reason)
+    assert first != bench.current().version
+    assert bench.lifecycle().wish is None
+
+
+def test_what_a_person_issues_cannot_be_renewed_by_us(bench: Bench) -> None:
+    bench.certificates.create(
+        bench.caller,
+        bench.vault,
+        "manual",
+        lambda stored: replace(bench.policy(), issuer="Unknown"),
+        Changes(),
+    )
+
+    with pytest.raises(Invalid, match="has no version to renew"):
+        bench.renewals.request(bench.caller, bench.vault, "manual", "")
+
+
+def test_a_policy_whose_owner_does_nothing_is_followed(bench: Bench) -> None:
+    made = issued(bench)
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.certificates.update_policy(
+        bench.caller,
+        bench.vault,
+        "c",
+        lambda stored: replace(stored or bench.policy(), sans=SubjectAlternativeNames(dns_names=("b.example",))),
+    )
+    bench.until(made + timedelta(minutes=50))
+    early = len(bench.kind.requests)
+    bench.until(made + timedelta(hours=2))
+
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert (1, 2) == (early, len(bench.kind.requests))
+    assert operation is not None
+    assert operation.cause is not None
+    assert Trigger.POLICY_CHANGED == operation.cause.trigger
+
+
+def test_a_new_version_rests_before_it_is_used(bench: Bench) -> None:
+    made = issued(bench, activation_delay_hours=48)
+    first = bench.current().version
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.until(made + 72 * DAY)
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert operation is not None
+    resting = bench.current().version
+    made_then = bench.store.glance().objects.get(bench.vault.id, Kind.CERTIFICATE, "c", operation.version)
+    bench.until(made + 75 * DAY)
+
+    assert isinstance(operation.state, states.Completed)
+    assert first == resting
+    assert made_then is not None
+    assert operation.version == bench.current().version
+    for kind in (Kind.KEY, Kind.SECRET):
+        head = bench.store.glance().objects.head(bench.vault.id, kind, "c")
+        assert head is not None
+        assert operation.version == head.current
+
+
+def test_the_first_version_and_one_that_was_asked_for_do_not_rest(bench: Bench) -> None:
+    issued(bench, activation_delay_hours=48)
+    first = bench.current().version
+    bench.ask(bench.issued_for(90), activation_delay_hours=48)
+    bench.turn()
+
+    assert first != bench.current().version
+
+
+def test_a_certificate_without_auto_renew_needs_a_person_in_time(bench: Bench) -> None:
+    made = issued(bench, lifetime_actions=(LifetimeAction(EMAIL_CONTACTS, days_before_expiry=20),))
+    bench.until(made + 60 * DAY)
+    before = bench.lifecycle()
+    bench.until(made + 72 * DAY)
+    after = bench.lifecycle()
+    bench.until(made + 91 * DAY)
+
+    assert (Health.HEALTHY, ()) == (before.health, before.told)
+    assert (Health.NEEDS_PERSON, ("EmailContacts",)) == (after.health, after.told)
+    assert Health.EXPIRED == bench.lifecycle().health
+    assert {"EmailContacts", "LastTenth", "Expired"} == set(bench.lifecycle().told)
+
+
+def test_a_first_version_that_fails_needs_a_person(bench: Bench) -> None:
+    bench.ask(lambda request, journal: RequestRefused(Problem("IssuerRefused", "No such name.")))
+    bench.turn()
+    bench.look_after()
+
+    assert Health.NEEDS_PERSON == bench.lifecycle().health
+    assert "No such name." in bench.lifecycle().reason
+
+
+def test_a_deleted_certificate_is_not_renewed_and_a_recovered_one_is(bench: Bench) -> None:
+    made = issued(bench)
+    deletions = bench.core.broker.deletions
+    deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    bench.until(made + 73 * DAY)
+    while_deleted = len(bench.kind.requests)
+    deletions.recover(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.until(made + 74 * DAY)
+
+    assert (1, 2) == (while_deleted, len(bench.kind.requests))
+
+
+def test_a_clock_that_was_years_ahead_does_not_put_off_what_is_due(bench: Bench) -> None:
+    made = issued(bench)
+    bench.clock.moment = made + 400 * DAY
+    bench.kind.steps += [bench.issued_for(90)] * 3
+    bench.look_after()
+    bench.turn()
+    bench.clock.moment = made + DAY
+    bench.store.write(lambda transaction: transaction.lifecycles.call_back(bench.clock.now(), timedelta(hours=1)))
+    bench.until(made + 2 * DAY)
+    looked = bench.lifecycle()
+
+    assert looked.next_action is not None
+    assert looked.ask_at is None or looked.ask_at < bench.clock.now() + 2 * DAY
+
+
+class TestStandby:
+    """Issuers that stand in for another."""
+
+    @pytest.fixture
+    def bench(self, bench: Bench) -> Bench:
+        bench.core.broker.issuers.set(bench.caller, bench.vault, "other", IssuerChanges(provider="Scripted"))
+        return bench
+
+    def test_it_is_asked_when_the_first_refuses(self, bench: Bench) -> None:
+        refuse = lambda request, journal: RequestRefused(Problem("IssuerRefused", "No."))  # noqa: E731
+        made = bench.ask(refuse, bench.issue, standby_issuers=("other",))
+        bench.turn()
+        between = bench.now(made)
+        bench.turn()
+
+        assert isinstance(between.state, states.AwaitingIssuer)
+        assert "The issuer ca could not be used; other is asked instead. No." == between.state.detail
+        assert ("other", True) == (between.issuer, isinstance(bench.now(made).state, states.Completed))
+        care = bench.store.glance().lifecycles.get(bench.vault.id, "c")
+        assert care is not None
+        assert "other" == care.issuer
+
+    def test_when_all_refuse_it_ends(self, bench: Bench) -> None:
+        refuse = lambda request, journal: RequestRefused(Problem("IssuerRefused", "No."))  # noqa: E731
+        made = bench.ask(refuse, refuse, standby_issuers=("other",))
+        bench.until(bench.clock.now() + timedelta(minutes=1))
+
+        assert isinstance(bench.now(made).state, states.Failed)
+        assert 2 == len(bench.kind.requests)
+
+    def test_it_is_asked_when_the_first_is_down_for_too_long(self, bench: Bench) -> None:
+        made = bench.ask(*[fail(DOWN)] * 8, bench.issue, standby_issuers=("other",))
+        bench.until(bench.clock.now() + timedelta(minutes=9))
+        still = bench.now(made).issuer
+        bench.until(bench.clock.now() + timedelta(minutes=30))
+
+        assert ("ca", "other") == (still, bench.now(made).issuer)
+        assert isinstance(bench.now(made).state, states.Completed)
+
+    def test_it_is_asked_at_once_when_the_first_is_limited_for_long(self, bench: Bench) -> None:
+        limited = IssuerUnavailable(Problem("RateLimited", "Too many."), bench.clock.now() + DAY)
+        made = bench.ask(fail(limited), bench.issue, standby_issuers=("other",))
+        bench.turn()
+        bench.turn()
+
+        assert isinstance(bench.now(made).state, states.Completed)
+
+    def test_it_is_not_asked_while_the_first_may_still_issue(self, bench: Bench) -> None:
+        """One intent, one certificate."""
+        late = bench.clock.now() + DAY
+        committed = IssuerUnavailable(Problem("Down", "Lost the reply."), late, committed=True)
+        made = bench.ask(fail(committed), bench.issue, standby_issuers=("other",))
+        bench.until(late + timedelta(seconds=1))
+
+        assert ("ca", True) == (bench.now(made).issuer, isinstance(bench.now(made).state, states.Completed))
+
+    def test_after_the_last_it_is_the_turn_of_the_first_again(self, bench: Bench) -> None:
+        limited = IssuerUnavailable(Problem("RateLimited", "Too many."), bench.clock.now() + timedelta(minutes=30))
+        made = bench.ask(fail(limited), fail(limited), bench.issue, standby_issuers=("other",))
+        for _ in range(3):
+            bench.turn()
+
+        assert ("ca", True) == (bench.now(made).issuer, isinstance(bench.now(made).state, states.Completed))
+
+    def test_each_issuer_has_a_journal_of_its_own(self, bench: Bench) -> None:
+        def write(request: IssuanceRequest, journal: Journal) -> Reply:
+            assert journal.intended("order") is None
+            journal.intend("order", url="mine")
+            return RequestRefused(Problem("IssuerRefused", "No."))
+
+        made = bench.ask(write, write, standby_issuers=("other",))
+        bench.turn()
+        bench.turn()
+
+        assert isinstance(bench.now(made).state, states.Failed)
+
+    def test_an_issuer_that_is_gone_gives_its_turn_away(self, bench: Bench) -> None:
+        made = bench.ask(bench.issue, standby_issuers=("other",))
+        bench.store.write(lambda transaction: transaction.issuers.remove(bench.vault.id, "ca"))
+        bench.turn()
+        bench.turn()
+
+        assert isinstance(bench.now(made).state, states.Completed)
+
+    @pytest.mark.parametrize("standby", [("nobody",), ("Self",), ("Unknown",), ("ca",), ("other", "OTHER")])
+    def test_nonsense_is_refused(self, bench: Bench, standby: tuple[str, ...]) -> None:
+        with pytest.raises(Invalid):
+            bench.ask(wait(1), standby_issuers=standby)
+
+
+def test_auto_renew_of_what_a_person_issues_is_a_warning(bench: Bench) -> None:
+    """Key Vault's default policy asks for AutoRenew whoever the issuer is."""
+    made = issued(bench, lifetime_actions=(LifetimeAction(AUTO_RENEW, lifetime_percentage=80),))
+    bench.certificates.update_policy(
+        bench.caller, bench.vault, "c", lambda stored: replace(stored or bench.policy(), issuer="Unknown")
+    )
+    bench.until(made + 73 * DAY)
+
+    assert Health.NEEDS_PERSON == bench.lifecycle().health
+    assert "A person brings its certificates" in bench.lifecycle().reason

@@ -18,13 +18,14 @@ from typing import IO, Final
 
 import structlog
 
-from certbroker.config import Configuration, ConfigurationError, DNSUpdateSection, split_address
+from certbroker.config import Configuration, ConfigurationError, DNSLexiconSection, DNSUpdateSection, split_address
 from certbroker.domain.errors import Sealed
 from certbroker.egress import EgressPolicy, HTTPEgress, OutsideDNS
 from certbroker.engine.scheduler import Engine
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.ports.clock import Clock
+from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import DNSPublisher
 from certbroker.services.access import Access
 from certbroker.services.backup import Backups
@@ -141,7 +142,7 @@ def unseal(foundation: Foundation) -> Core:
     policy = _egress_policy(configuration)
     egress, names = HTTPEgress(policy), _names(configuration, policy)
     governor = Governor(store, clock)
-    issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration), names, governor)
+    issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration, names), names, governor)
     operations = Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8))
     broker = Broker(
         store=store,
@@ -323,8 +324,9 @@ def _names(configuration: Configuration, policy: EgressPolicy) -> OutsideDNS:
         raise ConfigurationError(f"egress.resolvers: {error}.") from None
 
 
-def _publishers(configuration: Configuration) -> Mapping[str, DNSPublisher]:
+def _publishers(configuration: Configuration, names: DNS) -> Mapping[str, DNSPublisher]:
     from issuers.acme.dns_hook import DNSHook, DNSHookPublisher
+    from issuers.acme.dns_lexicon import LexiconProvider, LexiconPublisher
     from issuers.acme.dns_update import DNSUpdatePublisher, DNSUpdateServer
 
     found: dict[str, DNSPublisher] = {}
@@ -334,6 +336,11 @@ def _publishers(configuration: Configuration) -> Mapping[str, DNSPublisher]:
                 values = section.model_dump(exclude={"kind", "key_secret"})
                 secret = section.key_secret.get_secret_value()
                 found[name] = DNSUpdatePublisher(DNSUpdateServer(key_secret=secret, **values))
+            elif isinstance(section, DNSLexiconSection):
+                values = section.model_dump(exclude={"kind", "options"})
+                options = {key: value.get_secret_value() for key, value in section.options.items()}
+                provider = LexiconProvider(options=options, proxy=configuration.egress.proxy, **values)
+                found[name] = LexiconPublisher(provider, names)
             else:
                 found[name] = DNSHookPublisher(DNSHook(section.command, section.environment, section.timeout))
         except ValueError as error:

@@ -177,6 +177,23 @@ class DNSHookSection(_Section):
     """Seconds that the command may take."""
 
 
+class DNSLexiconSection(_Section):
+    """A DNS provider that dns-lexicon knows: needs `pip install certbroker[lexicon]`."""
+
+    kind: Literal["lexicon"]
+    provider: str
+    """Its name in dns-lexicon, such as `cloudflare`."""
+    zones: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The zones that may be written."""
+    options: dict[str, SecretStr] = {}
+    """The provider's own options, named as in dns-lexicon, such as `auth_token`."""
+    ttl: Annotated[int, Field(ge=0, le=86400)] = 300
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Seconds that one change of a record may take."""
+    propagation: Annotated[float, Field(ge=0, le=3600)] = 120.0
+    """Seconds to wait at most until the zone's servers answer with a new record."""
+
+
 class LogSection(_Section):
     """The log on standard error."""
 
@@ -184,7 +201,7 @@ class LogSection(_Section):
     format: Literal["json", "text"] = "json"
 
 
-DNSSection = Annotated[DNSUpdateSection | DNSHookSection, Field(discriminator="kind")]
+DNSSection = Annotated[DNSUpdateSection | DNSHookSection | DNSLexiconSection, Field(discriminator="kind")]
 
 
 class Configuration(BaseSettings):

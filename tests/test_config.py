@@ -17,7 +17,15 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from certbroker.config import Configuration, ConfigurationError, DNSHookSection, DNSUpdateSection, build, load
+from certbroker.config import (
+    Configuration,
+    ConfigurationError,
+    DNSHookSection,
+    DNSLexiconSection,
+    DNSUpdateSection,
+    build,
+    load,
+)
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SAMPLE = _ROOT / "config" / "certbroker.toml"
@@ -52,11 +60,13 @@ def test_what_the_sample_shows_as_default_is_the_default() -> None:
         "dns": {
             "main": DNSUpdateSection(kind="rfc2136", server="x", key_name="x", key_secret=update).model_dump(),
             "provider": hook.model_dump(),
+            "account": DNSLexiconSection(kind="lexicon", provider="x", zones=("x",)).model_dump(),
         }
     }
     # These have defaults that say little, so the sample has an example.
     examples = re.compile(
-        r"listen|base_domain|credential|kind|command|server|key_name|key_secret|environment|vault_hosts"
+        r"listen|base_domain|credential|kind|command|server|key_name|key_secret|environment|vault_hosts|zones"
+        r"|options|provider"
     )
 
     for key, default in _leaves(defaults):
@@ -64,7 +74,9 @@ def test_what_the_sample_shows_as_default_is_the_default() -> None:
             assert str(default) == str(values[key]), key
 
 
-@pytest.mark.parametrize("section", ["seal.pkcs11", "seal.previous", "dns.main", "dns.provider", "egress", "tls"])
+@pytest.mark.parametrize(
+    "section", ["seal.pkcs11", "seal.previous", "dns.main", "dns.provider", "dns.account", "egress", "tls"]
+)
 def test_the_examples_of_the_sample_are_valid(section: str) -> None:
     wanted: dict[str, Any] = {}
     for key, value in _leaves(_everything()):
@@ -166,7 +178,7 @@ def _everything() -> dict[str, Any]:
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if isinstance(value, dict) and not re.fullmatch(r"vault_hosts|environment", key):
+        if isinstance(value, dict) and not re.fullmatch(r"vault_hosts|environment|options", key):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import quote
 
 from certbroker.domain.operation import Problem
 from certbroker.ports.issuer import IssuerUnavailable
@@ -37,6 +38,8 @@ class DNSHook:
     """What the command gets besides; for its credentials. These values never appear in messages."""
     timeout: float = 120.0
     """Seconds. Then the command and what it has started are killed."""
+    label: str | None = None
+    """What messages call it, where that is not the program."""
 
     def __post_init__(self) -> None:
         """ValueError, naming the field, for what cannot work."""
@@ -91,13 +94,16 @@ class DNSHookPublisher:
             raise self._failed(f"ended with status {status}" + (f": …{said}" if said else ""))
 
     def _without_secrets(self, text: str, value: str) -> str:
-        for secret in sorted({value, *self._hook.environment.values()}, key=len, reverse=True):
+        secrets = {value, *self._hook.environment.values()}
+        # As they are, and as they stand in a URL.
+        for secret in sorted(secrets | {quote(each, safe="") for each in secrets}, key=len, reverse=True):
             if len(secret) >= _MIN_SECRET:
                 text = text.replace(secret, "***")
         return printable(text[-_TAIL:])
 
     def _failed(self, what: str) -> IssuerUnavailable:
-        return IssuerUnavailable(Problem("DNSPublisherFailed", f"The DNS hook {self._hook.command[0]} {what}."))
+        label = self._hook.label or f"The DNS hook {self._hook.command[0]}"
+        return IssuerUnavailable(Problem("DNSPublisherFailed", f"{label} {what}."))
 
 
 class _Tail:

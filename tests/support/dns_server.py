@@ -1,6 +1,6 @@
 """An authoritative name server for some zones that takes dynamic updates signed with TSIG (RFC 2136, RFC 8945).
 
-Real UDP and TCP on the same port of 127.0.0.1. Every host in the zones has the address 127.0.0.1.
+Real UDP and TCP on the same port of the loopback interface. Every host in the zones has the address 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class AuthoritativeServer:
         aliases: Mapping[str, str] | None = None,
         texts: Mapping[str, Iterable[str]] | None = None,
         nameserver: str = "ns.invalid.",
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self.zones = [dns.name.from_text(zone) for zone in zones or ("example.org.",)]
         self.aliases = {dns.name.from_text(name): dns.name.from_text(to) for name, to in (aliases or {}).items()}
@@ -89,9 +90,9 @@ class AuthoritativeServer:
             daemon_threads = True
             request_queue_size = 64
 
-        self._tcp = TCPServer(("127.0.0.1", 0), TCPHandler)
-        self.port: int = self._tcp.server_address[1]
-        self._udp = socketserver.ThreadingUDPServer(("127.0.0.1", self.port), UDPHandler)
+        self._tcp = TCPServer(address, TCPHandler)
+        self.host, self.port = address[0], self._tcp.server_address[1]
+        self._udp = socketserver.ThreadingUDPServer((self.host, self.port), UDPHandler)
         self._udp.daemon_threads = True
         self._threads = [
             threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -100,12 +101,22 @@ class AuthoritativeServer:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def values(self, name: str) -> set[str]:
         """The TXT values that are there, whether or not they can be seen yet."""
         with self._lock:
             return {*self._records[dns.name.from_text(name)]}
+
+    def records(self) -> dict[str, set[str]]:
+        """All TXT values by the absolute name, with its final dot."""
+        with self._lock:
+            return {name.to_text(): {*values} for name, values in self._records.items() if values}
+
+    def replace(self, name: str, values: Iterable[str]) -> None:
+        """Let the name have these TXT values and no other."""
+        with self._lock:
+            self._records[dns.name.from_text(name)] = dict.fromkeys(values, 0.0)
 
     def __enter__(self) -> Self:
         for thread in self._threads:

@@ -99,8 +99,8 @@ class IssuerMemory(Protocol):
         """
         ...
 
-    def replace(self, name: str, value: bytes) -> None:
-        """Keep `value` whatever was kept before."""
+    def swap(self, name: str, old: bytes, new: bytes) -> bool:
+        """Keep `new` in the place of `old`; False, and nothing is changed, when `old` is not what is kept."""
         ...
 
 
@@ -241,6 +241,60 @@ class Revokes(Protocol):
     def revoke(self, certificate: bytes, reason: int) -> None:
         """Revoke the certificate in DER for an RFC 5280 reason code. Safe to repeat: one that is revoked already is a
         success. Raises Invalid when the issuer refuses, IssuerUnavailable when trying later may help.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDescription:
+    """A CA and our account there, for a person who checks an issuer's configuration."""
+
+    directory: str
+    """URL of the CA's directory."""
+    account: str | None
+    """The account's URL; None when it is not registered yet."""
+    status: str | None
+    """`valid`, `deactivated` or `revoked` (RFC 8555 section 7.1.2); `lost` when the CA does not know it any more."""
+    thumbprint: str | None
+    """Of the account's key (RFC 7638)."""
+    key: str
+    """Kind of the account's key, such as P-256."""
+    contacts: tuple[str, ...]
+    """Mail addresses as they are configured."""
+    external_account: str | None
+    """Key identifier of the external account binding, if one is configured."""
+    external_account_required: bool
+    terms_of_service: str | None
+    website: str | None
+    caa_identities: tuple[str, ...]
+    """What names the CA in CAA records (RFC 8659)."""
+    profiles: Mapping[str, str] | None
+    """Names and descriptions; None when the CA has no profiles."""
+    renewal_info: bool
+    """Whether the CA suggests when to renew."""
+
+
+@runtime_checkable
+class HasAccount(Protocol):
+    """An issuer with an account at its CA. All methods block on the network and never retry."""
+
+    def account(self) -> AccountDescription:
+        """What the CA says of itself and of the account; registers nothing. Raises IssuerUnavailable."""
+        ...
+
+    def roll_over(self) -> None:
+        """Exchange the account's key. Safe to repeat: what was interrupted is brought to its end.
+
+        Requests under way go on with the new key. Raises Invalid when there is no account, or the CA refuses;
+        IssuerUnavailable when it is not known whether the key was exchanged: the account works with either.
+        """
+        ...
+
+    def deactivate(self) -> None:
+        """Deactivate the account for good; the next request makes another one, with another key.
+
+        Safe to repeat: no account is a success. Raises Invalid when the CA refuses; IssuerUnavailable when it is not
+        known whether that took place, in which case the next request finishes it.
         """
         ...
 

@@ -248,9 +248,17 @@ class Memory:
 
         return self._store.write(work)
 
-    def replace(self, name: str, value: bytes) -> None:
-        sealed = self._seal.close(self._identity(name), value)
-        self._store.write(lambda transaction: transaction.issuers.remember(self._vault_id, self._issuer, name, sealed))
+    def swap(self, name: str, old: bytes, new: bytes) -> bool:
+        sealed = self._seal.close(self._identity(name), new)
+
+        def work(transaction: SQLTransaction) -> bool:
+            kept = transaction.issuers.recall(self._vault_id, self._issuer, name)
+            if kept is None or self._seal.open(self._identity(name), kept) != old:
+                return False
+            transaction.issuers.remember(self._vault_id, self._issuer, name, sealed)
+            return True
+
+        return self._store.write(work)
 
     def _identity(self, name: str) -> Identity:
         return Identity(self._vault_id, "issuer memory", self._issuer, name)

@@ -7,6 +7,6 @@ wants a certificate renewed, `replacing` how an order says what it renews. `dns_
 publish dns-01 records, at the name that `delegation` finds; `tls_alpn` makes what is shown for tls-alpn-01.
 """
 
-from issuers.acme.kind import KIND, ACMEIssuer, ACMEKind, Description
+from issuers.acme.kind import KIND, ACMEIssuer, ACMEKind
 
-__all__ = ["KIND", "ACMEIssuer", "ACMEKind", "Description"]
+__all__ = ["KIND", "ACMEIssuer", "ACMEKind"]

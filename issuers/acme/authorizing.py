@@ -68,7 +68,9 @@ class Authorizing:
             [answer_to(authorization, challenge, self.account.key) for authorization, challenge in chosen]
         )
         earlier = self.steps.intended("challenge")
-        self.steps.intend("challenge", answers=journalled(answers, earlier))
+        # Of two keys the first: something that was asked for before a crash may hang on it.
+        key = (earlier or {}).get("key") or self.account.key.thumbprint
+        self.steps.intend("challenge", answers=journalled(answers, earlier), key=key)
         self.publisher.publish(answers, earlier, self.clock.now())
         asked: timedelta | None = None
         if all(challenge.status == "pending" for _, challenge in chosen):
@@ -122,6 +124,8 @@ class Authorizing:
             self.budget.failed(self.steps.order, self.identifiers, failed)
         if failed and was_away(failed, self.kind, self.known, self.order):
             raise StartOver("The CA could not reach certbroker, which was being restarted.")
+        if failed and has_other_key(self.steps, self.account):
+            raise StartOver("The account's key was changed while the CA was validating.")
         if failed:
             raise CARefused(200, _joined(failed), self.order.url, None)
         return found
@@ -136,6 +140,11 @@ def was_away(problems: list[ProblemDocument], kind: str, known: KnownCA, order: 
     """Whether the names may have failed only because we did not run when the CA came to look for the answers."""
     missed = all(problem.kind == "connection" or is_transient(problem) for problem in problems)
     return kind in (HTTP_01, TLS_ALPN_01) and missed and not known.has_asked(order.url)
+
+
+def has_other_key(steps: Steps, account: Account) -> bool:
+    """Whether the challenges were answered with a key that is not the account's any more (section 8.1)."""
+    return (steps.intended("challenge") or {}).get("key") not in (None, account.key.thumbprint)
 
 
 def _fetched(account: Account, order: Order) -> Iterator[Authorization]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cryptography import x509
@@ -15,7 +14,15 @@ from josepy.json_util import encode_b64jose
 from certbroker.domain.errors import Invalid
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import BudgetState
-from certbroker.ports.issuer import IssuanceRequest, IssuerSettings, Journal, RenewalWindow, Reply, Resources
+from certbroker.ports.issuer import (
+    AccountDescription,
+    IssuanceRequest,
+    IssuerSettings,
+    Journal,
+    RenewalWindow,
+    Reply,
+    Resources,
+)
 from issuers.acme.account import Account, AccountLost
 from issuers.acme.budget import OrderBudget
 from issuers.acme.challenges import Publisher
@@ -27,22 +34,6 @@ from issuers.acme.settings import ACMESettings, read_settings
 from issuers.acme.transport import Authority
 
 _MAX_KNOWN: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a CA and our account there look like, for a person who checks an issuer's configuration."""
-
-    directory: str
-    terms_of_service: str | None
-    website: str | None
-    caa_identities: tuple[str, ...]
-    external_account_required: bool
-    profiles: dict[str, str] | None
-    account: str | None
-    """The account's URL; None when it is not registered yet."""
-    account_status: str | None
-    """`valid`, `deactivated` or `revoked` (RFC 8555 section 7.1.2); `lost` when the CA does not know it any more."""
 
 
 class ACMEIssuer:
@@ -91,29 +82,37 @@ class ACMEIssuer:
         options = self._settings.options
         return self._resources.governor.explain(options.directory, self._account().url, names, options.limits)
 
-    def describe(self) -> Description:
-        """The CA's directory and the state of the account; registers nothing. Raises IssuerUnavailable."""
+    def account(self) -> AccountDescription:
         account = self._account()
         try:
-            directory = self._authority.directory(self._resources.clock)
-            status = None
-            if account.url is not None:
-                try:
-                    status = str(account.fetch(account.url).json().get("status"))[:40]
-                except AccountLost:
-                    status = "lost"
+            directory, status = self._authority.directory(self._resources.clock), account.status()
         except CARefused as error:
             raise error.unavailable() from error
-        return Description(
+        external = self._settings.external_account
+        return AccountDescription(
             directory=self._authority.directory_url,
+            account=account.url,
+            status=status,
+            thumbprint=None if account.url is None else account.key.thumbprint,
+            key=self._settings.options.account_key,
+            contacts=self._settings.contacts,
+            external_account=None if external is None else external.key_id,
+            external_account_required=directory.external_account_required,
             terms_of_service=directory.terms_of_service,
             website=directory.website,
             caa_identities=directory.caa_identities,
-            external_account_required=directory.external_account_required,
             profiles=None if directory.profiles is None else dict(directory.profiles),
-            account=account.url,
-            account_status=status,
+            renewal_info=directory.renewal_info is not None,
         )
+
+    def roll_over(self) -> None:
+        account = self._account()
+        if account.url is None:
+            raise Invalid("The issuer has no account at the CA yet: the first order makes it.")
+        _change(account.roll_over, "will not change the account's key")
+
+    def deactivate(self) -> None:
+        _change(self._account().leave, "will not deactivate the account")
 
     def _account(self) -> Account:
         return Account(self._authority, self._settings, self._resources.memory, self._resources.clock)
@@ -132,6 +131,15 @@ class ACMEIssuer:
             request=request,
             journal=journal,
         )
+
+
+def _change(change: Callable[[], None], refused: str) -> None:
+    try:
+        change()
+    except CARefused as error:
+        if error.transient:
+            raise error.unavailable() from error
+        raise Invalid(f"The CA {refused}: {error.problem.text()}") from error
 
 
 class ACMEKind:

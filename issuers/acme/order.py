@@ -38,8 +38,9 @@ from certbroker.ports.issuer import (
     RequestRefused,
     StillWaiting,
 )
+from issuers.acme.abandoned import free_authorizations
 from issuers.acme.account import Account, AccountLost
-from issuers.acme.authorizing import Authorizing, was_away
+from issuers.acme.authorizing import Authorizing, has_other_key, was_away
 from issuers.acme.budget import OrderBudget
 from issuers.acme.chain import der, download, has_key, missing_names
 from issuers.acme.challenges import Publisher
@@ -126,7 +127,11 @@ class OrderRun:
         return (steps.intended("finalize") or steps.intended("certificate")) is not None
 
     def abandon(self) -> None:
-        """Take all answers to challenges away. Raises IssuerUnavailable."""
+        """Take all answers to challenges away, and free what the order holds. Raises IssuerUnavailable."""
+        last = Steps.current(self.journal)
+        made = last.recorded("order")
+        if made is not None and last.intended("finalize") is None and self.account.url is not None:
+            free_authorizations(self.account, made["url"])
         for steps in Steps.all(self.journal):
             self.budget.ended(steps.order)
             entry = steps.intended("challenge")
@@ -372,6 +377,8 @@ class OrderRun:
             return StartOver("The order had become invalid without a lasting cause.")
         if was_away(problems, self.options.challenge, self.authority.known, order):
             return StartOver("The CA could not reach certbroker, which was being restarted.")
+        if has_other_key(steps, self.account):
+            return StartOver("The account's key was changed while the CA was validating.")
         return _GivenUp(_merged([refusal_of(problem) for problem in problems]))
 
     def _start_over(self, steps: Steps, cause: str) -> Steps:

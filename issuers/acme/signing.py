@@ -47,12 +47,13 @@ class AccountKey:
         """A request body for `url`: under the account's URL, or with the public key itself where there is none yet."""
         # Assembled here, because acme's JWS decodes the nonce and encodes it again, which changes one that is not
         # canonical.
-        who = {"jwk": self._jwk.public_key().to_json()} if account is None else {"kid": account}
-        protected = _encoded({"alg": self._algorithm.name, "nonce": nonce, "url": url, **who})
-        encoded = encode_b64jose(payload)
-        signature = self._algorithm.sign(self._jwk.key, f"{protected}.{encoded}".encode())
-        body = {"protected": protected, "payload": encoded, "signature": encode_b64jose(signature)}
-        return json.dumps(body).encode()
+        who = {"jwk": self._public()} if account is None else {"kid": account}
+        return json.dumps(self._signed(payload, {"nonce": nonce, "url": url, **who})).encode()
+
+    def succeed(self, old: AccountKey, account: str, url: str) -> Mapping[str, Any]:
+        """What says that this key takes the place of `old` (section 7.3.5), to be sent under the old one to `url`."""
+        payload = json.dumps({"account": account, "oldKey": old._public()}).encode()
+        return self._signed(payload, {"url": url, "jwk": self._public()})
 
     def bind(self, external: ExternalAccount, new_account_url: str) -> Mapping[str, Any]:
         """An external account binding of this key (section 7.3.4)."""
@@ -61,6 +62,17 @@ class AccountKey:
             self._jwk.public_key(), external.key_id, external.mac_key, directory
         )
         return binding
+
+    def _public(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._jwk.public_key().to_json()
+        return found
+
+    def _signed(self, payload: bytes, header: Mapping[str, Any]) -> dict[str, str]:
+        """A JWS in its flattened JSON form."""
+        protected = _encoded({"alg": self._algorithm.name, **header})
+        encoded = encode_b64jose(payload)
+        signature = self._algorithm.sign(self._jwk.key, f"{protected}.{encoded}".encode())
+        return {"protected": protected, "payload": encoded, "signature": encode_b64jose(signature)}
 
 
 def _encoded(header: Mapping[str, Any]) -> str:

@@ -98,9 +98,12 @@ class Memory:
         with self._lock:
             return self.kept.setdefault(name, value)
 
-    def replace(self, name: str, value: bytes) -> None:
+    def swap(self, name: str, old: bytes, new: bytes) -> bool:
         with self._lock:
-            self.kept[name] = value
+            if self.kept.get(name) != old:
+                return False
+            self.kept[name] = new
+            return True
 
 
 class NoBoard:

@@ -45,4 +45,11 @@ ROTATION = {"seal.reseal", *(f"seal.rotate.{step}" for step in ("make", "made", 
 # Not on the way of a first certificate; the named tests arm each of them.
 ELSEWHERE = {
     "acme.order.unreplaced": "tests/acme/test_replaces.py",
+    **{
+        f"acme.{act}.{step}": "tests/acme/test_account.py"
+        for act in ("rollover", "deactivation")
+        for step in ("before", "after-call", "recorded")
+    },
+    "acme.abandon.before": "tests/acme/test_account.py",
+    "acme.abandon.after-call": "tests/acme/test_account.py",
 }

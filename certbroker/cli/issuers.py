@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from certbroker.cli.certificates import first_line
 from certbroker.cli.options import Enabled, IssuerName, present
 from certbroker.cli.output import last, when
 from certbroker.cli.session import Session, vault_command
+from certbroker.domain.budget import duration
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -122,9 +124,39 @@ def show(session: Session, name: IssuerName) -> None:
 
 @app.command()
 @vault_command
+def limits(
+    session: Session,
+    name: IssuerName,
+    *,
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A name of the certificate in question; repeated for each."),
+    ] = None,
+) -> None:
+    """Show what the CA allows in a time, what is left of it, and when the next order fits."""
+    states = session.vault.get(f"/certificates/issuers/{name}/limits", names=",".join(host or ()))["value"]
+    columns = {
+        "what": lambda state: state["counts"],
+        "limit": lambda state: _limit(state["limit"]),
+        "left": lambda state: state["left"],
+        "next fits": lambda state: when(state["next_fit"]),
+        "held until": lambda state: when(state.get("held", {}).get("until")),
+        "the CA said": lambda state: state.get("held", {}).get("reason"),
+    }
+    session.output.listing(states, columns, "The issuer keeps no rate budgets.")
+
+
+@app.command()
+@vault_command
 def delete(session: Session, name: IssuerName) -> None:
     """Delete an issuer; certificates that name it stay, and cannot be renewed by it."""
     session.output.done(f"issuer {name} is deleted.", session.vault.delete(f"/certificates/issuers/{name}"))
+
+
+def _limit(limit: dict[str, int] | None) -> str:
+    if limit is None:
+        return ""
+    return f"{limit['count']} in {duration(timedelta(seconds=limit['seconds']))}"
 
 
 def _options(named: dict[str, object], others: list[str]) -> str:

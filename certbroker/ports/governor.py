@@ -70,7 +70,7 @@ class Governor(Protocol):
         ...
 
     def explain(self, ca: str, account: str | None, names: Sequence[str], limits: Limits) -> list[BudgetState]:
-        """How the budgets of an account stand, and those of an order for these names."""
+        """How the budgets of an account stand, which may be still to be made, and those of an order for these names."""
         ...
 
 

@@ -38,7 +38,7 @@ from certbroker.store.transaction import SQLTransaction
 
 # Longer than any operation lives: what is still reserved then belongs to one that was deleted.
 _RESERVED_FOR: Final = timedelta(days=8)
-_EXPLAINED: Final = 1000
+_MOST_HOLDS: Final = 1000
 _log = structlog.get_logger("certbroker.governor")
 
 
@@ -119,24 +119,19 @@ class Governor:
         now = self._clock.now()
         order = PlannedOrder("", "", ca, account or "", tuple(dict.fromkeys(name.lower() for name in names)))
         shown = _claims(order, limits)
-        if account is None:
-            shown = tuple(claim for claim in shown if claim.bucket.scope not in _BY_ACCOUNT)
         if not names:
             shown = tuple(claim for claim in shown if claim.bucket.scope is not Scope.NAMES)
         with self._store.read() as transaction:
             return [_state(claim, transaction.budgets.level(claim.bucket), now) for claim in shown]
 
-    def spent(self) -> list[tuple[Bucket, Level]]:
-        """Budgets of all CAs that are not whole or are held, for whoever watches the broker; at most a thousand."""
-        return self._store.glance().budgets.spent(self._clock.now(), _EXPLAINED)
+    def holds(self) -> list[tuple[Bucket, Level]]:
+        """What CAs want to be left alone with at the moment, for whoever watches the broker; at most a thousand."""
+        return self._store.glance().budgets.held(self._clock.now(), _MOST_HOLDS)
 
     def tidy(self) -> None:
         """Forget what is whole again."""
         now = self._clock.now()
         self._store.write(lambda transaction: transaction.budgets.expire(now))
-
-
-_BY_ACCOUNT: Final = (Scope.ACCOUNT, Scope.NAME, Scope.CONSECUTIVE)
 
 
 def _admit(

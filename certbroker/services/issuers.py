@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.objects import Page, Vault, check_name
-from certbroker.domain.policy import SELF, UNKNOWN
+from certbroker.domain.policy import MAX_NAMES, SELF, UNKNOWN, is_address, is_dns_name
 from certbroker.domain.records import Contact, Identity, SealedBytes
 from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS
 from certbroker.ports.egress import Egress
-from certbroker.ports.governor import Governor
+from certbroker.ports.governor import BudgetState, Governor, HasBudgets
 from certbroker.ports.issuer import (
     Administrator,
     BoardKind,
@@ -161,6 +161,21 @@ class Issuers:
         memory, board = Memory(self._store, self._seal, vault_id, name), Board(self._store)
         resources = Resources(self._egress, memory, board, self._dns, self._names, self._clock, self._governor)
         return self._kind(settings.provider).open(settings, resources)
+
+    def budgets(self, vault: Vault, name: str, names: Sequence[str]) -> list[BudgetState]:
+        """How an issuer's rate budgets stand, and those for a certificate for these names.
+
+        Nothing for an issuer that keeps none. Raises NotFound, Invalid.
+        """
+        wrong = next((each for each in names if not is_address(each) and not is_dns_name(each)), None)
+        if wrong is not None or len(names) > MAX_NAMES:
+            said = (
+                f"has {wrong[:100]!r}, which is no host name and no address" if wrong else f"has more than {MAX_NAMES}"
+            )
+            raise Invalid(f"names {said}.")
+        self.get(vault, name)
+        issuer = self.open(vault.id, name)
+        return issuer.budgets(names) if isinstance(issuer, HasBudgets) else []
 
     def set_contacts(self, caller: Caller, vault: Vault, contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:
         """Replace the vault's contacts. Raises Invalid."""

@@ -28,10 +28,10 @@ _RESERVED = Statement(
     )
 )
 _PUT = insertion(_b, replace=("full_at", "held_until", "reason", "over_at"))
-_SPENT = Statement(
+_HELD = Statement(
     choose(_b.ca, _b.scope, _b.subject, _b.full_at, _b.held_until, _b.reason)
-    .where(col(_b.over_at) > bindparam("now"))
-    .order_by(col(_b.over_at).desc())
+    .where(col(_b.held_until) > bindparam("now"), col(_b.held_until) > literal_column("0"))
+    .order_by(col(_b.held_until).desc())
     .limit(bindparam("count"))
 )
 _FORGET = Statement(delete(_b).where(col(_b.over_at) <= bindparam("now")))
@@ -76,9 +76,9 @@ class Budgets:
             over_at=micros(max(level.full_at, level.held_until)),
         )
 
-    def spent(self, now: datetime, count: int) -> list[tuple[Bucket, Level]]:
-        """Buckets that are not whole or are held, the longest first. Reservations are not counted in."""
-        rows = _SPENT.all(self._cursor, now=micros(now), count=count)
+    def held(self, now: datetime, count: int) -> list[tuple[Bucket, Level]]:
+        """Buckets that are held, the longest first. Reservations are not counted in."""
+        rows = _HELD.all(self._cursor, now=micros(now), count=count)
         return [
             (Bucket(ca, Scope(scope), subject), Level(moment(full_at), 0, moment(held_until), reason))
             for ca, scope, subject, full_at, held_until, reason in rows

@@ -220,7 +220,10 @@ class BudgetRow(SQLModel, table=True):
     """
 
     __tablename__ = "budgets"
-    __table_args__ = (Index("budgets_over", "over_at"),)
+    __table_args__ = (
+        Index("budgets_over", "over_at"),
+        Index("budgets_held", "held_until", sqlite_where=text("held_until > 0")),
+    )
 
     ca: str = Field(primary_key=True)
     scope: str = Field(primary_key=True)

@@ -156,6 +156,22 @@ def test_an_acme_issuer_is_composed_from_options(certbroker: CommandLine, tmp_pa
     assert 5 == certbroker("issuer", "show", "le").status
 
 
+def test_the_limits_of_a_ca_are_shown(certbroker: CommandLine) -> None:
+    certbroker.ok("issuer", "set", "le", "--directory", "letsencrypt", "--option", "limits=orders=3000/3h,domain=none")
+    certbroker.ok("issuer", "set", "unheard", "--provider", "Unheard")
+
+    shown = certbroker.ok("issuer", "limits", "le", "--name", "www.example.co.uk", "--name", "*.example.co.uk").out
+    states = {state["counts"]: state for state in certbroker.json("issuer", "limits", "le", "--name", "a.example.com")}
+    assert "certificates for example.co.uk" in shown
+    assert "5 in 7 days" in shown
+    assert "failed validations of example.co.uk in a row" in shown
+    assert states["certificates for example.com"]["limit"] is None
+    exact = states["certificates for this exact set of names"]
+    assert ({"count": 5, "seconds": 604800}, 5, "names") == (exact["limit"], exact["left"], exact["scope"])
+    assert "has '-', which is no host name" in certbroker("issuer", "limits", "le", "--name", "-").err
+    assert 5 == certbroker("issuer", "limits", "nobody").status
+
+
 def test_contacts_are_set_shown_and_deleted(certbroker: CommandLine) -> None:
     certbroker.ok("contacts", "set", "a@example.com", "b@example.com")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -89,7 +91,6 @@ def test_an_order_that_came_to_nothing_gives_back_what_it_reserved(governor: Gov
 
     assert 4 == left(governor, Scope.DOMAIN, "a.example.com")
     assert 9 == left(governor, Scope.ACCOUNT)
-    assert governor.spent()
 
 
 def test_what_a_deleted_operation_had_reserved_comes_back(governor: Governor, clock: SteppedClock) -> None:
@@ -198,21 +199,41 @@ def test_those_who_wait_for_one_place_come_back_at_different_moments(governor: G
     assert max(moments) - (clock.now() + 10 * HOUR) <= timedelta(minutes=5)
 
 
-def test_rows_go_when_they_say_nothing_any_more(governor: Governor, store: SQLiteStore, clock: SteppedClock) -> None:
+def test_rows_go_when_they_say_nothing_any_more(governor: Governor, tmp_path: Path, clock: SteppedClock) -> None:
     for number in range(5):
         made = order(f"o{number}")
         governor.admit(made, LIMITS)
         governor.issued(made, LIMITS)
     governor.hold(order("o"), Scope.DOMAIN, ["a.test"], clock.now() + 20 * HOUR, "slow down")
-    assert governor.spent()
+    assert 5 * 2 + 2 == rows(tmp_path)
     clock.forward(19 * HOUR)
     governor.tidy()
 
-    assert [Scope.DOMAIN] == [bucket.scope for bucket, _ in governor.spent()]
-    clock.forward(DAY)
+    assert 1 == rows(tmp_path)
+    clock.forward(HOUR)
     governor.tidy()
-    assert [] == governor.spent()
-    assert [] == store.glance().budgets.spent(clock.now() - 10 * DAY, 10)
+    assert 0 == rows(tmp_path)
+
+
+def rows(directory: Path) -> int:
+    with closing(sqlite3.connect(directory / "certbroker.db")) as connection:
+        count = "SELECT (SELECT count(*) FROM budgets) + (SELECT count(*) FROM reservations)"
+        found: int = connection.execute(count).fetchone()[0]
+    return found
+
+
+def test_what_cas_want_to_be_left_alone_with_can_be_watched(governor: Governor, clock: SteppedClock) -> None:
+    governor.admit(order("o"), LIMITS)
+    governor.hold(order("o"), Scope.ACCOUNT, (), clock.now() + HOUR, "slow down")
+    governor.hold(order("o"), Scope.DOMAIN, ["a.test"], clock.now() + 2 * HOUR, "too many")
+
+    found = [(bucket.scope, bucket.subject, level.held_until, level.reason) for bucket, level in governor.holds()]
+    assert [
+        (Scope.DOMAIN, "a.test", clock.now() + 2 * HOUR, "too many"),
+        (Scope.ACCOUNT, "account", clock.now() + HOUR, "slow down"),
+    ] == found
+    clock.forward(HOUR)
+    assert [Scope.DOMAIN] == [bucket.scope for bucket, _ in governor.holds()]
 
 
 def test_a_clock_that_was_put_back_locks_nobody_out(governor: Governor, clock: SteppedClock) -> None:
@@ -237,4 +258,5 @@ def test_budgets_are_explained(governor: Governor, clock: SteppedClock) -> None:
     assert (9, clock.now() + HOUR, "slow down") == (account.left, account.held_until, account.reason)
     assert account.next_fit == clock.now() + HOUR
     assert (3, LIMITS.domain, None, clock.now()) == (domain.left, domain.limit, domain.held_until, domain.next_fit)
-    assert {Scope.CA} == {state.scope for state in governor.explain(CA, None, [], LIMITS)}
+    before = [(state.scope, state.left) for state in governor.explain(CA, None, [], LIMITS)]
+    assert [(Scope.CA, None), (Scope.ACCOUNT, 10)] == before

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
 from certbroker.domain.records import Contact
+from certbroker.ports.governor import BudgetState
 from certbroker.ports.issuer import Administrator
 from certbroker.services.issuers import IssuerChanges
 from certbroker.store.issuers import StoredIssuer
@@ -80,6 +82,12 @@ def list_issuers(call: Call) -> Response:
     return page_json(call, items, page)
 
 
+def get_limits(call: Call) -> Response:
+    names = [name for name in call.query.get("names", "").split(",") if name]
+    states = call.broker.issuers.budgets(call.vault, call.parameters["issuer"], names)
+    return Response(200, {"value": [budget_json(state) for state in states]})
+
+
 def set_contacts(call: Call) -> Response:
     wanted = decode(call.body, ContactsJSON)
     contacts = tuple(Contact(each.email, each.name, each.phone) for each in wanted.contacts)
@@ -114,6 +122,21 @@ def issuer_json(call: Call, issuer: StoredIssuer) -> dict[str, Any]:
     return found
 
 
+def budget_json(state: BudgetState) -> dict[str, Any]:
+    """How a rate budget stands. Times in Unix seconds, the next one no earlier than it is."""
+    limit = state.limit
+    found: dict[str, Any] = {
+        "scope": state.scope.value,
+        "counts": state.what,
+        "limit": None if limit is None else {"count": limit.burst, "seconds": round(limit.period.total_seconds())},
+        "left": state.left,
+        "next_fit": math.ceil(state.next_fit.timestamp()),
+    }
+    if state.held_until is not None:
+        found["held"] = {"until": math.ceil(state.held_until.timestamp()), "reason": state.reason}
+    return found
+
+
 def contacts_json(call: Call, contacts: tuple[Contact, ...]) -> dict[str, Any]:
     return {"id": call.links.contacts(), "contacts": [_present(asdict(contact)) for contact in contacts]}
 
@@ -144,6 +167,8 @@ def register(router: Router) -> None:
     write_ca, write_contacts = "certificatecas/write", "certificatecontacts/write"
     router.add("GET", "/certificates/issuers", Route("CertificateIssuersList", "certificatecas/read", list_issuers))
     router.add("GET", issuer, Route("CertificateIssuerGet", "certificatecas/read", get_issuer))
+    limits = Route("CertificateIssuerLimits", "certificatecas/read", get_limits)
+    router.add("GET", "/certificates/issuers/{issuer}/limits", limits)
     router.add("PUT", issuer, Route("CertificateIssuerSet", write_ca, set_issuer, writes=True))
     router.add("PATCH", issuer, Route("CertificateIssuerUpdate", write_ca, update_issuer, writes=True))
     router.add("DELETE", issuer, Route("CertificateIssuerDelete", "certificatecas/delete", delete_issuer, writes=True))

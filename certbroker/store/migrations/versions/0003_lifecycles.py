@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ca", "scope", "subject"),
     )
     op.create_index("budgets_over", "budgets", ["over_at"], unique=False)
+    op.create_index("budgets_held", "budgets", ["held_until"], unique=False, sqlite_where=sa.text("held_until > 0"))
     op.create_table(
         "reservations",
         sa.Column("operation_id", sa.String(), nullable=False),

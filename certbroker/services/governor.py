@@ -75,7 +75,9 @@ class Governor:
                     transaction.budgets.put(in_a_row, replace(level, full_at=now))
             transaction.budgets.release(order.operation_id, order.step, order.ca)
 
+        failpoint("governor.issued.before")
         self._store.write(work)
+        failpoint("governor.issued.after")
 
     def failed(self, order: PlannedOrder, limits: Limits, names: Sequence[str]) -> None:
         now = self._clock.now()
@@ -126,7 +128,9 @@ class Governor:
 
     def holds(self) -> list[tuple[Bucket, Level]]:
         """What CAs want to be left alone with at the moment, for whoever watches the broker; at most a thousand."""
-        return self._store.glance().budgets.held(self._clock.now(), _MOST_HOLDS)
+        now = self._clock.now()
+        found = self._store.glance().budgets.held(now, _MOST_HOLDS)
+        return [(bucket, level) for bucket, level in found if level.is_held(now)]
 
     def tidy(self) -> None:
         """Forget what is whole again."""

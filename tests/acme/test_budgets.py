@@ -12,6 +12,7 @@ import pytest
 from certbroker.domain.budget import Scope
 from certbroker.ports.governor import HasBudgets
 from certbroker.ports.issuer import CertificateIssued, IssuerUnavailable, RequestRefused
+from certbroker.services import governor as governor_module
 from certbroker.services.governor import Governor
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
@@ -26,6 +27,10 @@ NAMES = ("www.example.org", "*.example.org", "other.test")
 NOW = datetime(2026, 9, 24, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=7)
 HOUR = timedelta(hours=1)
+
+
+class Crash(BaseException):
+    """The process dies."""
 
 
 @pytest.fixture
@@ -116,6 +121,28 @@ def test_orders_count_at_once_and_certificates_when_they_are_issued(ca: Surround
     assert 9 == left(ca, options, Scope.ACCOUNT)
     assert 9 == left(ca, options, Scope.DOMAIN, "a.example.org")
     issued(drive(ca.issuer(options), request, journal))
+    assert 9 == left(ca, options, Scope.ACCOUNT)
+    assert 9 == left(ca, options, Scope.NAMES, "www.example.org")
+
+
+@pytest.mark.parametrize("point", ["admit.before", "admit.after", "issued.before", "issued.after"])
+def test_a_crash_costs_no_budget_twice(
+    ca: Surroundings, scripted: ScriptedCA, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    options, journal, request = "limits=orders=10/1d,set=10/1d", MemoryJournal(), request_for("www.example.org")
+    points: list[str] = []
+
+    def die(reached: str) -> None:
+        points.append(reached)
+        if points.count(f"governor.{point}") == 1 and reached == f"governor.{point}":
+            raise Crash
+
+    monkeypatch.setattr(governor_module, "failpoint", die)
+    with pytest.raises(Crash):
+        drive(ca.issuer(options), request, journal)
+    issued(drive(ca.issuer(options), request, journal))
+
+    assert 1 == scripted.hits["new-order"]
     assert 9 == left(ca, options, Scope.ACCOUNT)
     assert 9 == left(ca, options, Scope.NAMES, "www.example.org")
 

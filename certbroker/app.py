@@ -15,23 +15,30 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import urlsplit
 
 import structlog
 
+from certbroker import notify
 from certbroker.config import Configuration, ConfigurationError, DNSLexiconSection, DNSUpdateSection, split_address
 from certbroker.domain.errors import Sealed
 from certbroker.egress import EgressPolicy, HTTPEgress, OutsideDNS
 from certbroker.engine.scheduler import Engine
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
+from certbroker.mailing import mail_server
 from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import DNSPublisher
+from certbroker.ports.notifier import NotifierResources
 from certbroker.services.access import Access
 from certbroker.services.backup import Backups
 from certbroker.services.broker import Broker
 from certbroker.services.certificates import Certificates
+from certbroker.services.channels import Channels
+from certbroker.services.contacts import Contacts
 from certbroker.services.deletion import Deletions
+from certbroker.services.deliveries import Deliveries
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
@@ -47,6 +54,7 @@ from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
+from certbroker.store.transaction import SQLTransaction
 from certbroker.unsealing import open_seal, retry_pauses, setting
 from certbroker.web.akv.vault import VaultApp
 from certbroker.web.challenges import ChallengeApp
@@ -121,14 +129,16 @@ def lay_foundation(configuration: Configuration) -> Foundation:
     store = SQLiteStore(database, secrets.token_hex(8))
     # Nobody else has the directory open, so whoever held a lease is dead.
     clock = SystemClock()
-    store.write(lambda transaction: transaction.operations.release_all())
-    store.write(lambda transaction: transaction.lifecycles.release(clock.now(), LEASE))
+    store.write(lambda transaction: _release_leases(transaction, clock.now()))
     tenant = setting(store, "tenant", lambda: str(uuid.uuid4()))
     return Foundation(configuration, store, clock, tenant, lock)
 
 
-def unseal(foundation: Foundation) -> Core:
-    """Open the seal and the use cases. May be tried again after it has raised Sealed."""
+def unseal(foundation: Foundation, authority: str | None = None) -> Core:
+    """Open the seal and the use cases. May be tried again after it has raised Sealed.
+
+    `authority` is the broker's own URL, where its port is known only now.
+    """
     from issuers import kinds
 
     configuration, store, clock = foundation.configuration, foundation.store, foundation.clock
@@ -142,6 +152,12 @@ def unseal(foundation: Foundation) -> Core:
     policy = _egress_policy(configuration)
     egress, names = HTTPEgress(policy), _names(configuration, policy)
     governor = Governor(store, clock)
+    mail = mail_server(configuration.mail, configuration.egress)
+    contacts = Contacts(store, clock, mail=mail is not None)
+    contacts.sync()
+    notifiers = notify.kinds(mail, apprise=configuration.egress.allow_apprise)
+    hosts = _hosts(foundation, authority or _authority(configuration, split_address(configuration.server.listen)[1]))
+    resources = NotifierResources(egress, clock, urlsplit(hosts.authority).hostname or hosts.base_domain)
     issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration, names), names, governor)
     operations = Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8))
     broker = Broker(
@@ -155,6 +171,9 @@ def unseal(foundation: Foundation) -> Core:
         renewals=Renewals(store, issuers, operations, clock, inbox),
         issuers=issuers,
         governor=governor,
+        contacts=contacts,
+        channels=Channels(store, seal, clock, notifiers, inbox),
+        deliveries=Deliveries(store, seal, notifiers, resources, hosts.vault_url),
         board=Board(store),
         listings=Listings(store),
         deletions=Deletions(store, clock),
@@ -178,10 +197,8 @@ class Application:
         server = foundation.configuration.server
         listening = _bind("server.listen", server.listen)
         port: int = listening.getsockname()[1]
-        self.authority = (server.authority or f"https://login.{server.base_domain}:{{port}}").replace(
-            "{port}", str(port)
-        )
-        self.hosts = Hosts(server.base_domain, server.vault_hosts, self.authority, foundation.tenant)
+        self.authority = _authority(foundation.configuration, port)
+        self.hosts = _hosts(foundation, self.authority)
         self.server_certificate: ServerCertificate | None = None
         self._foundation = foundation
         self._prepare = prepare
@@ -267,7 +284,7 @@ class Application:
 
     def _open(self) -> None:
         """Open the seal, and let the broker answer instead of the notice that it is sealed. Raises Sealed."""
-        core = unseal(self._foundation)
+        core = unseal(self._foundation, self.authority)
         self._prepare(core)
         own = _server_certificate(core, self.authority)
         if own is not None:
@@ -304,6 +321,22 @@ class Application:
             except Exception:
                 # What is served goes on being served, and the files may be whole again at the next look.
                 _log.exception("the server certificate could not be looked after")
+
+
+def _authority(configuration: Configuration, port: int) -> str:
+    server = configuration.server
+    return (server.authority or f"https://login.{server.base_domain}:{{port}}").replace("{port}", str(port))
+
+
+def _hosts(foundation: Foundation, authority: str) -> Hosts:
+    server = foundation.configuration.server
+    return Hosts(server.base_domain, server.vault_hosts, authority, foundation.tenant)
+
+
+def _release_leases(transaction: SQLTransaction, now: datetime) -> None:
+    transaction.operations.release_all()
+    transaction.lifecycles.release(now, LEASE)
+    transaction.channels.release_all()
 
 
 def _egress_policy(configuration: Configuration) -> EgressPolicy:

@@ -143,6 +143,42 @@ class EgressSection(_Section):
     """PEM files with CA certificates to trust besides those of the system."""
     proxy: str | None = None
     """The URL of an http proxy."""
+    allow_apprise: bool = False
+    """Whether channels of the kind apprise may be used, whose connections none of these rules reaches."""
+
+
+class MailSection(_Section):
+    """The mail server that contacts and channels of the kind mail are told by."""
+
+    host: str
+    """Its host name, which its certificate must have."""
+    port: Annotated[int | None, Field(ge=1, le=65535)] = None
+    """Its port. Default: 587 with starttls, 465 with tls, 25 with none."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection is protected: TLS after a greeting, TLS at once, or not at all."""
+    username: str | None = None
+    """Who we are for the mail server. Without it we do not sign in."""
+    password: SecretStr | None = None
+    """The password, better in a file or a credential."""
+    password_file: Path | None = None
+    """A file whose first line is the password, and that only its owner can read."""
+    credential: str | None = None
+    """The name of a systemd credential (`LoadCredential=`) with the same content."""
+    sender: str
+    """The address that mails come from."""
+    reply_to: str | None = None
+    """The address that answers go to, if not to the sender."""
+    digest: Literal["weekly"] | None = None
+    """Whether each vault with contacts gets a mail every week: what expires, what failed, what is already replaced."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> MailSection:
+        sources = sum(value is not None for value in (self.password, self.password_file, self.credential))
+        if sources > 1 or (self.username is None) != (sources == 0):
+            raise ValueError("username needs exactly one of password, password_file and credential, and they need it")
+        if self.security == "none" and self.username is not None:
+            raise ValueError("security none would send the password in the clear: use starttls or tls")
+        return self
 
 
 class DNSUpdateSection(_Section):
@@ -217,6 +253,7 @@ class Configuration(BaseSettings):
     data: DataSection = DataSection()
     egress: EgressSection = EgressSection()
     dns: dict[str, DNSSection] = {}
+    mail: MailSection | None = None
     log: LogSection = LogSection()
 
     @classmethod

@@ -75,13 +75,14 @@ def test_what_the_sample_shows_as_default_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["seal.pkcs11", "seal.previous", "dns.main", "dns.provider", "dns.account", "egress", "tls"]
+    "section", ["seal.pkcs11", "seal.previous", "dns.main", "dns.provider", "dns.account", "egress", "tls", "mail"]
 )
 def test_the_examples_of_the_sample_are_valid(section: str) -> None:
     wanted: dict[str, Any] = {}
     for key, value in _leaves(_everything()):
-        # Of the PIN's three sources one is allowed.
-        if key.startswith(f"{section}.") and key not in ("seal.pkcs11.pin", "seal.pkcs11.credential"):
+        # Of the three sources of a PIN or password one is allowed.
+        others = ("seal.pkcs11.pin", "seal.pkcs11.credential", "mail.password", "mail.credential")
+        if key.startswith(f"{section}.") and key not in others:
             _put(wanted, key.split("."), value)
 
     build(wanted)
@@ -131,6 +132,10 @@ def test_the_sample_and_the_service_agree(tmp_path: Path) -> None:
         ("[seal]\nfile = 'x'\ncredential = 'y'", "set only one of seal.file, seal.credential"),
         ("[seal.pkcs11]\nmodule = 'x'\ntoken = 'x'", "set exactly one of pin, pin_file and credential"),
         ("[egress]\nallowed_networks = ['10.1.2.3/8']", "egress.allowed_networks"),
+        ("[mail]\nhost = 'm'", "mail.sender"),
+        ("[mail]\nhost = 'm'\nsender = 'a@b'\nusername = 'u'", "exactly one of password"),
+        ("[mail]\nhost = 'm'\nsender = 'a@b'\npassword = 'p'", "exactly one of password"),
+        ("[mail]\nhost = 'm'\nsender = 'a@b'\nusername = 'u'\npassword = 'p'\nsecurity = 'none'", "in the clear"),
         ("[log]\nlevel = 'loud'", "log.level"),
         ("listen =", "cannot be read"),
     ],

@@ -19,6 +19,7 @@ GROUPS: Final = {
     ),
     "issuer": ("issuers", "Issuers: the CAs that a vault gets certificates from."),
     "contacts": ("contacts", "Contacts: who is told about the certificates of a vault."),
+    "channel": ("channels", "Channels: who is told what happens in a vault, and how."),
     "operation": ("operations", "Operations: certificates that are being made, or could not be."),
     "seal": ("seal", "The seal: rotate its keys, move to another seal key."),
     "identity": ("identities", "Identities: applications, their secrets, and their roles."),

@@ -34,7 +34,37 @@ class EventType(StrEnum):
     CERTIFICATE_ACTIVATED = "Certbroker.CertificateActivated"
     CERTIFICATE_NEEDS_PERSON = "Certbroker.CertificateNeedsPerson"
     ISSUER_WARNING = "Certbroker.IssuerWarning"
+    VAULT_DIGEST = "Certbroker.VaultDigest"
     CHANNEL_TEST = "Certbroker.ChannelTest"
+
+
+# What somebody should look at. These are about the version that is in use: once another is, they are not told any more.
+WARNINGS: Final = frozenset(
+    {
+        EventType.CERTIFICATE_NEAR_EXPIRY,
+        EventType.CERTIFICATE_EXPIRED,
+        EventType.KEY_NEAR_EXPIRY,
+        EventType.KEY_EXPIRED,
+        EventType.SECRET_NEAR_EXPIRY,
+        EventType.SECRET_EXPIRED,
+        EventType.CERTIFICATE_RENEWAL_FAILED,
+        EventType.CERTIFICATE_RENEWAL_STOPPED,
+        EventType.CERTIFICATE_NEEDS_PERSON,
+    }
+)
+
+# What people are told unless they ask for more. A certificate's key and secret expire with it, and tell nothing new.
+FOR_PEOPLE: Final = frozenset(
+    {
+        EventType.CERTIFICATE_NEAR_EXPIRY,
+        EventType.CERTIFICATE_EXPIRED,
+        EventType.CERTIFICATE_RENEWAL_FAILED,
+        EventType.CERTIFICATE_RENEWAL_STOPPED,
+        EventType.CERTIFICATE_NEEDS_PERSON,
+        EventType.ISSUER_WARNING,
+        EventType.VAULT_DIGEST,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

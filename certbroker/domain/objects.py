@@ -122,6 +122,11 @@ class Page(Generic[T]):
     next: str | None = None
 
 
+def object_path(kind: Kind, name: str, version: str = "") -> str:
+    """The path of an object, or of a version, below the URL of its vault."""
+    return f"/{kind}s/{name}/{version}" if version else f"/{kind}s/{name}"
+
+
 def check_name(name: str) -> str:
     """The name itself, or Invalid."""
     if NAME.fullmatch(name) is None:

@@ -12,12 +12,14 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from certbroker.engine.issue import IssueSweep
+from certbroker.engine.notify import NotifySweep
 from certbroker.engine.renew import RenewSweep
 from certbroker.services.broker import Broker
 from certbroker.services.inbox import Inbox
 
 _TICK_SECONDS: Final = 1.0
 _HOUSEKEEPING_SECONDS: Final = 60.0
+_PRUNING_SECONDS: Final = 3600.0
 
 # Between being woken and sweeping, so that certificates that are asked for together are made and stored together.
 _GATHER_SECONDS: Final = 0.02
@@ -33,6 +35,7 @@ class Engine:
         self._chores = chores
         self._issue = IssueSweep(broker.operations, inbox)
         self._renew = RenewSweep(broker.renewals)
+        self._notify = NotifySweep(broker.deliveries, inbox)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         # A job that is late is late because the machine was suspended or busy: running it once is right, dropping it
@@ -50,6 +53,9 @@ class Engine:
             id="housekeeping",
             next_run_time=datetime.now(UTC),
         )
+        self._ticker.add_job(
+            self._prune, "interval", seconds=_PRUNING_SECONDS, id="pruning", next_run_time=datetime.now(UTC)
+        )
         self._ticker.start()
         self._thread.start()
 
@@ -61,6 +67,7 @@ class Engine:
         self._thread.join()
         self._renew.stop()
         self._issue.stop()
+        self._notify.stop()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -70,6 +77,10 @@ class Engine:
             except Exception:
                 _log.exception("sweep failed")
                 pause = _TICK_SECONDS
+            try:
+                self._notify.sweep()
+            except Exception:
+                _log.exception("notifications could not be swept")
             self._inbox.wait(pause)
             time.sleep(_GATHER_SECONDS)
 
@@ -99,6 +110,13 @@ class Engine:
                 chore()
             except Exception:
                 _log.exception("housekeeping failed", chore=chore.__name__)
+
+    def _prune(self) -> None:
+        try:
+            if pruned := self._broker.deliveries.prune():
+                _log.info("deliveries that ended long ago were forgotten", count=pruned)
+        except Exception:
+            _log.exception("deliveries could not be pruned")
 
     def _purge(self) -> None:
         while purged := self._broker.deletions.purge_due():

@@ -8,7 +8,10 @@ from certbroker.ports.clock import Clock
 from certbroker.services.access import Access
 from certbroker.services.backup import Backups
 from certbroker.services.certificates import Certificates
+from certbroker.services.channels import Channels
+from certbroker.services.contacts import Contacts
 from certbroker.services.deletion import Deletions
+from certbroker.services.deliveries import Deliveries
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
@@ -37,6 +40,9 @@ class Broker:
     renewals: Renewals
     issuers: Issuers
     governor: Governor
+    contacts: Contacts
+    channels: Channels
+    deliveries: Deliveries
     board: Board
     listings: Listings
     deletions: Deletions

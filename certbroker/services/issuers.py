@@ -1,4 +1,4 @@
-"""Issuers and contacts of a vault, and the opening of an issuer for the engine."""
+"""Issuers of a vault, and the opening of an issuer for the engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.objects import Page, Vault, check_name
 from certbroker.domain.policy import MAX_NAMES, SELF, UNKNOWN, is_address, is_dns_name
-from certbroker.domain.records import Contact, Identity, SealedBytes
+from certbroker.domain.records import Identity, SealedBytes
 from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS
 from certbroker.ports.egress import Egress
@@ -176,41 +176,6 @@ class Issuers:
         self.get(vault, name)
         issuer = self.open(vault.id, name)
         return issuer.budgets(names) if isinstance(issuer, HasBudgets) else []
-
-    def set_contacts(self, caller: Caller, vault: Vault, contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:
-        """Replace the vault's contacts. Raises Invalid."""
-        now = self._clock.now()
-        for contact in contacts:
-            if contact.email.count("@") != 1 or not contact.email.isascii() or not contact.email.isprintable():
-                raise Invalid(f"contacts has {contact.email[:64]!r}, which is not an e-mail address.")
-
-        def work(transaction: SQLTransaction) -> tuple[Contact, ...]:
-            transaction.issuers.put_contacts(vault.id, contacts)
-            transaction.audit(record(caller, now, "/certificates/contacts"))
-            return contacts
-
-        return self._store.write(work)
-
-    def contacts(self, vault: Vault) -> tuple[Contact, ...]:
-        """The vault's contacts. Raises NotFound when there are none."""
-        contacts = self._store.glance().issuers.contacts(vault.id)
-        if contacts is None:
-            raise NotFound("contacts", "Contacts not found: none have been set for this key vault.")
-        return contacts
-
-    def delete_contacts(self, caller: Caller, vault: Vault) -> tuple[Contact, ...]:
-        """Delete the contacts and return them. Raises NotFound."""
-        now = self._clock.now()
-
-        def work(transaction: SQLTransaction) -> tuple[Contact, ...]:
-            contacts = transaction.issuers.contacts(vault.id)
-            if contacts is None:
-                raise NotFound("contacts", "Contacts not found: none have been set for this key vault.")
-            transaction.issuers.remove_contacts(vault.id)
-            transaction.audit(record(caller, now, "/certificates/contacts"))
-            return contacts
-
-        return self._store.write(work)
 
     def _stored(self, vault_id: int, name: str) -> StoredIssuer:
         stored = self._store.glance().issuers.get(vault_id, name)

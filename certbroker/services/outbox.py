@@ -12,7 +12,8 @@ def publish(transaction: SQLTransaction, *events: Event) -> None:
     """Have each event delivered to the channels of its vault that want it; where none does, nothing is written.
 
     It is delivered if, and only if, the transaction is committed. The same event published again is not told again.
-    The engine finds it at its next look; whoever wants it told at once wakes the engine after the commit.
+    The engine finds it at its next look; whoever wants it told at once wakes the engine after the commit. `at` of an
+    event is the present: deliveries are tried for some days from then on.
     """
     listeners: dict[int, list[tuple[str, str]]] = {}
     for event in events:

@@ -260,7 +260,7 @@ class ChannelRow(SQLModel, table=True):
     """
 
     __tablename__ = "channels"
-    __table_args__ = (Index("channels_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),)
+    __table_args__ = (Index("channels_due", "failing", "act_at", sqlite_where=text("act_at IS NOT NULL")),)
 
     vault_id: int = Field(primary_key=True)
     name: str = Field(primary_key=True)
@@ -270,6 +270,7 @@ class ChannelRow(SQLModel, table=True):
     events: str = Field(sa_column=Column(Text, nullable=False))
     enabled: int
     state: str = Field(sa_column=Column(Text, nullable=False))
+    failing: int = 0
     created: int = Field(sa_column=_big())
     updated: int = Field(sa_column=_big())
     act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
@@ -289,8 +290,8 @@ class OutboxRow(SQLModel, table=True):
     __tablename__ = "outbox"
     __table_args__ = (
         Index("outbox_due", "vault_id", "channel", "act_at", sqlite_where=text("act_at IS NOT NULL")),
-        Index("outbox_settled", "outcome", "settled", sqlite_where=text("settled IS NOT NULL")),
-        Index("outbox_dead", "vault_id", "channel", "settled", sqlite_where=text("outcome = 'dead'")),
+        Index("outbox_settled", "vault_id", "outcome", "settled", sqlite_where=text("settled IS NOT NULL")),
+        Index("outbox_dead", "vault_id", "channel", "event_id", sqlite_where=text("outcome = 'dead'")),
     )
 
     vault_id: int = Field(primary_key=True)

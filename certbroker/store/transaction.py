@@ -6,6 +6,7 @@ import msgspec
 
 from certbroker.domain.audit import AuditRecord
 from certbroker.store.budgets import Budgets
+from certbroker.store.channels import Channels
 from certbroker.store.identity import Identities
 from certbroker.store.issuers import Issuers
 from certbroker.store.lifecycles import Lifecycles
@@ -22,6 +23,7 @@ class SQLTransaction:
     __slots__ = (
         "audited",
         "budgets",
+        "channels",
         "identities",
         "issuers",
         "lifecycles",
@@ -37,6 +39,7 @@ class SQLTransaction:
         self.operations = Operations(cursor)
         self.issuers = Issuers(cursor)
         self.lifecycles = Lifecycles(cursor)
+        self.channels = Channels(cursor)
         self.outbox = Outbox(cursor)
         self.identities = Identities(cursor)
         self.budgets = Budgets(cursor)

@@ -33,6 +33,7 @@ _KINDS: Final = {
     "pending certificate": "PendingCertificate",
     "contacts": "Contacts",
     "issuer": "CertificateIssuer",
+    "dead letter": "DeadLetter",
     "path": "Resource",
 }
 

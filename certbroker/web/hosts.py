@@ -25,7 +25,7 @@ class VaultHost:
 
 
 class Hosts:
-    """Reads host names.
+    """Reads host names, and makes those of vaults.
 
     A vault is `<vault>.<base domain>`, or a host that the configuration maps to it. Clients insist that a vault's
     host lie below the resource that its challenge names, so the resource is always the host without its first label.
@@ -55,6 +55,11 @@ class Hosts:
         resource = f"https://{parent}:{port}" if port else f"https://{parent}"
         challenge = f'Bearer authorization="{self.authority}/{self._tenant}", resource="{resource}"'
         return VaultHost(vault, resource, challenge, self._vault_audiences)
+
+    def vault_url(self, name: str) -> str:
+        """The URL of a vault for those who have not asked by a host name of their own: on the authority's port."""
+        port = urlsplit(self.authority).port
+        return f"https://{name.lower()}.{self._base}" + (f":{port}" if port else "")
 
     def audience(self, requested: str) -> str:
         """The audience of a token for a requested scope or resource: scheme and host without port. Raises Invalid."""

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from certbroker.app import Core
 from certbroker.domain.audit import Caller
+from certbroker.domain.channels import Channel
 from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.services.outbox import publish
-from certbroker.store.statement import insertion
-from certbroker.store.tables import ChannelRow
 from certbroker.store.transaction import SQLTransaction
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _CALLER = Caller("somebody", "Test")
 
 
-def _channel(core: Core, vault: Vault, name: str, events: str = "*", enabled: int = 1) -> None:
-    row: dict[str, Any] = dict.fromkeys(("kek", "dek", "payload", "act_at")) | dict.fromkeys(
-        ("created", "updated", "lease_until", "fence"), 0
-    )
-    row |= {"vault_id": vault.id, "name": name, "display": name, "kind": "test", "settings": "{}", "state": "{}"}
-    core.broker.store.write(
-        lambda t: insertion(ChannelRow).run(t.outbox._cursor, **row, events=events, enabled=enabled)
-    )
+def _channel(core: Core, vault: Vault, name: str, *events: str, enabled: bool = True) -> None:
+    channel = Channel(vault.id, name, "test", events=events or ("*",), enabled=enabled)
+    core.broker.store.write(lambda transaction: transaction.channels.add(channel))
 
 
 def _event(vault: Vault, step: str = "") -> Event:
@@ -50,9 +43,9 @@ def _waiting(core: Core) -> list[tuple[str, str]]:
 
 def test_each_channel_is_told_what_it_wants(core: Core, vault: Vault) -> None:
     _channel(core, vault, "all")
-    _channel(core, vault, "some", f"{EventType.CERTIFICATE_NEAR_EXPIRY} {EventType.CERTIFICATE_EXPIRED}")
+    _channel(core, vault, "some", EventType.CERTIFICATE_NEAR_EXPIRY, EventType.CERTIFICATE_EXPIRED)
     _channel(core, vault, "other", EventType.CERTIFICATE_NEAR_EXPIRY)
-    _channel(core, vault, "off", enabled=0)
+    _channel(core, vault, "off", enabled=False)
     _channel(core, core.broker.vaults.create(_CALLER, "v-two"), "foreign")
     core.broker.store.write(lambda transaction: publish(transaction, _event(vault)))
 

@@ -57,3 +57,15 @@ ELSEWHERE = {
     "acme.abandon.before": "tests/acme/test_account.py",
     "acme.abandon.after-call": "tests/acme/test_account.py",
 }
+
+# On the way of a notification, and how often it may arrive when the broker dies there: once more only where it had been
+# taken, and that was not yet on record.
+NOTIFY = [
+    ("notify.claim", 1, 1),
+    ("notify.deliver.before", 1, 1),
+    ("notify.deliver.before", 2, 1),
+    ("notify.deliver.after-call", 1, 2),
+    ("notify.settle.before", 1, 2),
+    ("notify.settle.before", 2, 2),
+    ("notify.settle.after", 1, 1),
+]

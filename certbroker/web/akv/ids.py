@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from certbroker.domain.objects import Kind
+from certbroker.domain.objects import Kind, object_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,7 @@ class Links:
     base: str
 
     def object(self, kind: Kind, name: str, version: str = "") -> str:
-        suffix = f"/{version}" if version else ""
-        return f"{self.base}/{kind}s/{name}{suffix}"
+        return self.base + object_path(kind, name, version)
 
     def deleted(self, kind: Kind, name: str) -> str:
         return f"{self.base}/deleted{kind}s/{name}"
@@ -32,6 +31,9 @@ class Links:
 
     def contacts(self) -> str:
         return f"{self.base}/certificates/contacts"
+
+    def channel(self, name: str) -> str:
+        return f"{self.base}/channels/{name}"
 
     def page(self, path: str, version: str, token: str, size: int) -> str:
         """The link to the next page of a listing: clients replace api-version and add nothing."""

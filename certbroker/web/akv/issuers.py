@@ -91,15 +91,15 @@ def get_limits(call: Call) -> Response:
 def set_contacts(call: Call) -> Response:
     wanted = decode(call.body, ContactsJSON)
     contacts = tuple(Contact(each.email, each.name, each.phone) for each in wanted.contacts)
-    return Response(200, contacts_json(call, call.broker.issuers.set_contacts(call.caller, call.vault, contacts)))
+    return Response(200, contacts_json(call, call.broker.contacts.set(call.caller, call.vault, contacts)))
 
 
 def get_contacts(call: Call) -> Response:
-    return Response(200, contacts_json(call, call.broker.issuers.contacts(call.vault)))
+    return Response(200, contacts_json(call, call.broker.contacts.get(call.vault)))
 
 
 def delete_contacts(call: Call) -> Response:
-    return Response(200, contacts_json(call, call.broker.issuers.delete_contacts(call.caller, call.vault)))
+    return Response(200, contacts_json(call, call.broker.contacts.delete(call.caller, call.vault)))
 
 
 def issuer_json(call: Call, issuer: StoredIssuer) -> dict[str, Any]:

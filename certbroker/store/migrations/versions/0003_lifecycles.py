@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("events", sa.Text(), nullable=False),
         sa.Column("enabled", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("failing", sa.Integer(), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("updated", sa.BigInteger(), nullable=False),
         sa.Column("act_at", sa.BigInteger(), nullable=True),
@@ -86,7 +87,9 @@ def upgrade() -> None:
         sa.Column("payload", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("vault_id", "name"),
     )
-    op.create_index("channels_due", "channels", ["act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL"))
+    op.create_index(
+        "channels_due", "channels", ["failing", "act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL")
+    )
     op.create_table(
         "outbox",
         sa.Column("vault_id", sa.Integer(), nullable=False),
@@ -110,12 +113,16 @@ def upgrade() -> None:
         sqlite_where=sa.text("act_at IS NOT NULL"),
     )
     op.create_index(
-        "outbox_settled", "outbox", ["outcome", "settled"], unique=False, sqlite_where=sa.text("settled IS NOT NULL")
+        "outbox_settled",
+        "outbox",
+        ["vault_id", "outcome", "settled"],
+        unique=False,
+        sqlite_where=sa.text("settled IS NOT NULL"),
     )
     op.create_index(
         "outbox_dead",
         "outbox",
-        ["vault_id", "channel", "settled"],
+        ["vault_id", "channel", "event_id"],
         unique=False,
         sqlite_where=sa.text("outcome = 'dead'"),
     )

@@ -1,0 +1,217 @@
+"""Mail by SMTP: what people read, in plain text and in HTML."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import smtplib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from functools import cache
+from typing import Final, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from certbroker.domain.errors import Invalid
+from certbroker.notify.wording import message_of, one_line
+from certbroker.ports.clock import Clock
+from certbroker.ports.notifier import (
+    NotDelivered,
+    Notification,
+    Notifier,
+    NotifierResources,
+    NotifierSettings,
+    Undeliverable,
+)
+
+_SECONDS: Final = 20.0
+_MAX_RECIPIENTS: Final = 50
+_MAX_ADDRESS: Final = 254
+
+# Dot-atoms (RFC 5322 section 3.2.3) and host names. What is rarer is refused rather than quoted: an address comes from
+# whoever configures a channel, and must not become two, or a header.
+_ADDRESS: Final = re.compile(
+    r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~-][A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{0,63})@([A-Za-z0-9][A-Za-z0-9.-]{0,252})", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """The mail server of the configuration. `trust` verifies its certificate."""
+
+    host: str
+    port: int
+    security: Literal["starttls", "tls", "none"]
+    sender: str
+    trust: ssl.SSLContext = field(repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    reply_to: str | None = None
+
+
+class MailKind:
+    """Mail to the addresses in the setting `to`, separated by commas."""
+
+    name = "mail"
+    for_people = True
+
+    def __init__(self, server: MailServer | None) -> None:
+        self._server = server
+
+    def check(self, settings: NotifierSettings) -> None:
+        unknown = (settings.settings.keys() - {"to"}) | settings.secrets.keys()
+        if unknown:
+            raise Invalid(f"A mail channel has the setting to and nothing else; {min(unknown)[:64]!r} is given.")
+        _recipients(settings.settings.get("to", ""))
+
+    def open(self, settings: NotifierSettings, resources: NotifierResources) -> Notifier:
+        if self._server is None:
+            raise Invalid("No mail can be sent: the broker's configuration has no [mail] section.")
+        return _Mail(self._server, _recipients(settings.settings.get("to", "")), resources.clock)
+
+
+class _Mail:
+    def __init__(self, server: MailServer, recipients: tuple[str, ...], clock: Clock) -> None:
+        self._server = server
+        self._recipients = recipients
+        self._clock = clock
+
+    def deliver(self, notification: Notification) -> str:
+        message = compose(notification, self._server, self._recipients, self._clock.now())
+        try:
+            with _session(self._server) as session:
+                refused = session.send_message(message, self._server.sender, list(self._recipients))
+        except smtplib.SMTPRecipientsRefused as error:
+            reason = _refusals(error.recipients)
+            if all(code >= 500 for code, _ in error.recipients.values()):
+                raise Undeliverable(reason) from None
+            raise NotDelivered(reason) from None
+        except smtplib.SMTPDataError as error:
+            reason = f"The mail server refused the mail: {_answer(error.smtp_code, error.smtp_error)}."
+            raise (Undeliverable if error.smtp_code >= 500 else NotDelivered)(reason) from None
+        except smtplib.SMTPSenderRefused as error:
+            raise NotDelivered(
+                f"The mail server refused mail.sender: {_answer(error.smtp_code, error.smtp_error)}."
+            ) from None
+        except smtplib.SMTPAuthenticationError as error:
+            raise NotDelivered(
+                f"The mail server refused mail.username and mail.password with the code {error.smtp_code}."
+            ) from None
+        except smtplib.SMTPNotSupportedError as error:
+            raise NotDelivered(f"The mail server cannot do what the configuration asks for: {error}") from None
+        except ssl.SSLCertVerificationError as error:
+            raise NotDelivered(
+                f"The certificate of {self._server.host} is not trusted: {error.verify_message}. Add its CA to "
+                "egress.trust, or correct mail.host."
+            ) from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise NotDelivered(
+                f"The mail server {self._server.host} could not be used: {one_line(str(error), 200) or 'it hung up'}."
+            ) from None
+        return f"Some addresses were refused. {_refusals(refused)}" if refused else ""
+
+
+def compose(notification: Notification, server: MailServer, recipients: tuple[str, ...], now: datetime) -> EmailMessage:
+    """The mail about an event. The same event has the same Message-ID, so that a second delivery can be recognised."""
+    message = message_of(notification)
+    mail = EmailMessage(policy=SMTP)
+    mail["From"] = Address("certbroker", addr_spec=server.sender)
+    mail["To"] = tuple(Address(addr_spec=recipient) for recipient in recipients)
+    if server.reply_to:
+        mail["Reply-To"] = Address(addr_spec=server.reply_to)
+    mail["Subject"] = message.subject
+    mail["Date"] = format_datetime(now)
+    mail["Message-ID"] = f"<{message_id(notification, recipients)}@{server.sender.rpartition('@')[2]}>"
+    # No vacation notices in return (RFC 3834 section 5).
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(_templates().get_template("mail.txt.j2").render(message=message))
+    mail.add_alternative(_templates().get_template("mail.html.j2").render(message=message), subtype="html")
+    return mail
+
+
+def message_id(notification: Notification, recipients: tuple[str, ...]) -> str:
+    """What is left of the @ in the Message-ID: the same for the same event and recipients."""
+    said = "\0".join((str(notification.event.vault_id), notification.event.id, *sorted(recipients)))
+    return hashlib.sha256(said.encode()).hexdigest()[:40]
+
+
+def check_address(text: str) -> str:
+    """The address, or Invalid."""
+    if len(text) > _MAX_ADDRESS or _ADDRESS.fullmatch(text) is None or ".." in text:
+        raise Invalid(f"{one_line(text, 64)!r} is not an e-mail address.")
+    return text
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("certbroker.notify"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@contextmanager
+def _session(server: MailServer) -> Iterator[smtplib.SMTP]:
+    """A session that is over in time, whatever the server does: a limit on each wait would not stop one that drips."""
+    name = server.sender.rpartition("@")[2]
+    if server.security == "tls":
+        session: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, name, timeout=_SECONDS, context=server.trust)
+    else:
+        session = smtplib.SMTP(server.host, server.port, name, timeout=_SECONDS)
+    watch = threading.Timer(_SECONDS, _hang_up, (session,))
+    watch.daemon = True
+    watch.start()
+    try:
+        if server.security == "starttls":
+            session.starttls(context=server.trust)
+        if server.username is not None:
+            session.login(server.username, server.password or "")
+        yield session
+        try:
+            session.quit()
+        except (smtplib.SMTPException, OSError):
+            pass  # The mail has been taken.
+    finally:
+        watch.cancel()
+        session.close()
+
+
+def _hang_up(session: smtplib.SMTP) -> None:
+    connection = session.sock
+    if connection is not None:
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # It is closed already.
+
+
+def _recipients(text: str) -> tuple[str, ...]:
+    """The addresses in a setting. Raises Invalid."""
+    found = tuple(dict.fromkeys(check_address(each.strip()) for each in text.split(",") if each.strip()))
+    if not found:
+        raise Invalid("settings.to is missing: give one or several e-mail addresses, separated by commas.")
+    if len(found) > _MAX_RECIPIENTS:
+        raise Invalid(f"settings.to has more than {_MAX_RECIPIENTS} addresses: use a distribution list.")
+    return found
+
+
+def _refusals(recipients: dict[str, tuple[int, bytes]]) -> str:
+    told = (f"{address}: {_answer(code, answer)}" for address, (code, answer) in recipients.items())
+    return f"The mail server refused {'; '.join(told)}."
+
+
+def _answer(code: int, answer: bytes | str) -> str:
+    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
+    return one_line(f"{code} {text}", 200).rstrip(".")

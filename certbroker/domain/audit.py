@@ -7,7 +7,7 @@ record is found by walking the chain.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -65,7 +65,4 @@ def link(previous: bytes, encoded: bytes) -> bytes:
 
 def engine_caller(operation: str, vault: str, correlation_id: str) -> Caller:
     """The engine itself, working on an operation."""
-    return replace(_ENGINE, operation=operation, vault=vault, correlation_id=correlation_id)
-
-
-_ENGINE: Final = Caller("engine", "")
+    return Caller("engine", operation, vault, correlation_id=correlation_id)

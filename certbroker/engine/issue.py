@@ -70,9 +70,10 @@ class IssueSweep:
             lane = lanes.pop(operation.id)
             if lane is None:
                 self._ready.append(operation)
-                self._local.submit(self._work_here)
             else:
                 self._remote.submit(self._work_outside, operation, lane)
+        for _ in range(min(len(self._ready), _LOCAL_THREADS)):
+            self._local.submit(self._work_here)
         for lane in lanes.values():
             self._give_back(lane)
         return len(claimed)
@@ -106,7 +107,10 @@ class IssueSweep:
         self._remote.shutdown(wait=True, cancel_futures=True)
 
     def _work_here(self) -> None:
-        """Take steps until the time to collect is over or there are no more, then store what came of them."""
+        """Take steps until the time to collect is over or there are no more, then store what came of them.
+
+        What is left then is taken up again behind what else waits for a thread.
+        """
         settlements = []
         started = time.monotonic()
         while time.monotonic() - started < _COLLECT:
@@ -115,8 +119,12 @@ class IssueSweep:
             except IndexError:
                 break
             settlements.append(self._operations.step(operation))
-        if settlements:
-            self._settle(settlements, None)
+        try:
+            if settlements:
+                self._settle(settlements, None)
+        finally:
+            if self._ready:
+                self._local.submit(self._work_here)
 
     def _work_outside(self, operation: Operation, lane: Lane) -> None:
         self._settle([self._operations.step(operation)], lane)

@@ -37,7 +37,7 @@ class _Job:
 
     __slots__ = ("_future", "audited", "error", "loop", "result", "work")
 
-    def __init__(self, work: Work[Any], future: Future[Any] | asyncio.Future[Any]) -> None:
+    def __init__(self, work: Work[Any], future: Future[Any] | asyncio.Future[Any] | None = None) -> None:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
@@ -58,7 +58,7 @@ class _Job:
 
     def deliver(self) -> None:
         """Tell. For a coroutine this runs on its loop."""
-        if self._future.done():  # The request was cancelled meanwhile; the write stands.
+        if self._future is None or self._future.done():  # The request was cancelled meanwhile; the write stands.
             return
         if self.error is None:
             self._future.set_result(self.result)
@@ -94,10 +94,15 @@ class Writer:
 
     def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
         """Have all of them run, and return what each brought or raised; one that fails undoes only itself."""
-        futures: list[Future[T]] = [Future() for _ in works]
-        for work, future in zip(works, futures, strict=True):
-            self._jobs.put(_Job(work, future))
-        return [future.exception() or future.result() for future in futures]
+        if not works:
+            return []
+        # They are answered in this order, so it is enough to wait for the last.
+        end: Future[T] = Future()
+        jobs = [_Job(work) for work in works[:-1]] + [_Job(works[-1], end)]
+        for job in jobs:
+            self._jobs.put(job)
+        end.exception()
+        return [job.result if job.error is None else job.error for job in jobs]
 
     def write_soon(self, work: Work[T]) -> asyncio.Future[T]:
         """The same for a coroutine."""

@@ -53,9 +53,7 @@ class OrderBudget:
 
     def look(self) -> None:
         """Before the CA is asked for anything. Raises IssuerUnavailable while it wants to be left alone."""
-        refused = self.governor.pause(self.ca)
-        if refused is not None:
-            raise _held_back(refused)
+        look(self.governor, self.ca)
 
     def admit(self, step: str, identifiers: Sequence[Identifier], *, replaces: bool = False) -> None:
         """Right before an order is made; `replaces` when it names the certificate that it replaces.
@@ -101,6 +99,13 @@ class Hold:
     scope: Scope
     names: tuple[str, ...]
     until: datetime
+
+
+def look(governor: Governor, ca: str) -> None:
+    """Raise IssuerUnavailable while the CA wants to be left alone."""
+    refused = governor.pause(ca)
+    if refused is not None:
+        raise _held_back(refused)
 
 
 def hold_of(error: CARefused, names: tuple[str, ...], now: datetime) -> Hold | None:

@@ -24,7 +24,7 @@ from certbroker.ports.issuer import (
     Resources,
 )
 from issuers.acme.account import Account, AccountLost
-from issuers.acme.budget import OrderBudget
+from issuers.acme.budget import OrderBudget, look
 from issuers.acme.challenges import Publisher
 from issuers.acme.known_ca import KnownCA
 from issuers.acme.order import OrderRun
@@ -76,6 +76,7 @@ class ACMEIssuer:
 
     def renewal_window(self, certificate: bytes) -> RenewalWindow | None:
         """RFC 9773."""
+        look(self._resources.governor, self._settings.options.directory)
         return renewal_window(self._authority, x509.load_der_x509_certificate(certificate), self._resources.clock)
 
     def budgets(self, names: Sequence[str]) -> list[BudgetState]:

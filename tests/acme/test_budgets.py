@@ -20,6 +20,7 @@ from issuers.acme.budget import Hold, hold_of
 from issuers.acme.problem import CARefused, ProblemDocument
 from pebble.launcher import Pebble
 from tests.support.acme_ports import MemoryJournal, NoBoard, Surroundings, drive, issued, loopback_egress, request_for
+from tests.support.certificates import Authority, der
 from tests.support.clock import SteppedClock
 from tests.support.scripted_ca import Exchange, ScriptedCA
 
@@ -189,6 +190,8 @@ def test_a_ca_that_is_down_for_a_while_is_not_asked_for_anything(
     refused(ca, "", "www.example.org", operation="first")
     asked = scripted.hits.total()
     assert "RateBudget" == refused(ca, "", "www.example.com").problem.code
+    with pytest.raises(IssuerUnavailable):
+        ca.issuer().renewal_window(der(Authority().issue().certificate))
 
     assert asked == scripted.hits.total()
     clock.forward(timedelta(minutes=3))

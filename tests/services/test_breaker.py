@@ -18,12 +18,21 @@ from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.domain.records import Cause, Operation
 from certbroker.domain.renewal import Trigger
 from certbroker.keystore.software import SoftwareKeyStore
-from certbroker.ports.issuer import CertificateIssued, IssuanceRequest, IssuerSettings, Journal, Reply, Resources
+from certbroker.ports.issuer import (
+    CertificateIssued,
+    IssuanceRequest,
+    IssuerSettings,
+    Journal,
+    RenewalWindow,
+    Reply,
+    Resources,
+)
 from certbroker.services.governor import Governor
 from certbroker.services.issuers import IssuerChanges, Issuers
 from certbroker.services.operations import Operations
 from certbroker.store.transaction import SQLTransaction
 from issuers.self_signed import SelfSignedKind
+from tests.support import issuer_bench
 from tests.support.certificates import Authority, der
 from tests.support.clock import SteppedClock
 
@@ -131,6 +140,29 @@ def test_a_stale_window_on_six_day_certificates_brings_two_and_no_more(bench: Be
     assert STALE in stopped.problem.message
     assert "create the certificate again" in stopped.problem.message
     assert Trigger.SUGGESTED.value == stopped.problem.detail
+
+
+def test_a_ca_whose_windows_are_always_over_gets_two_orders_and_then_one_a_day(
+    core: Core, caller: Caller, vault: Vault
+) -> None:
+    """The same with the real scheduler, which does what the CA asks for."""
+    bench = issuer_bench.Bench(core, caller, vault)
+    begin = bench.clock.now()
+    over = RenewalWindow(begin - 2 * DAY, begin - DAY, None, timedelta(hours=6))
+    bench.kind.window = lambda certificate: over
+    bench.ask(*[bench.issued_for(LIFE / DAY) for _ in range(40)])
+    bench.turn()
+    bench.until(begin + timedelta(hours=1))
+
+    assert 3 == len(bench.kind.requests)
+    setback = bench.lifecycle().setback
+    assert setback is not None
+    assert "RenewalLoopStopped" == setback.problem.code
+    bench.until(begin + 4 * DAY)
+    assert 3 <= len(bench.kind.requests) - 3 <= 4
+    made = bench.renewals.request(caller, vault, "c", "")
+    bench.turn()
+    assert isinstance(bench.now(made).state, states.Completed)
 
 
 def test_a_loop_goes_on_at_one_certificate_a_day_at_most(bench: Bench) -> None:

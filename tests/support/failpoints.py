@@ -58,6 +58,27 @@ ELSEWHERE = {
     "acme.abandon.after-call": "tests/acme/test_account.py",
 }
 
+# On the way of a renewal that the CA asked for: the look at the certificate, then the operation.
+LOOKS = [
+    ("renewal.claim.before", 1),
+    ("renewal.ask.before", 1),
+    ("renewal.ask.after-call", 1),
+    ("renewal.attend.before", 1),
+    ("renewal.attend.after", 1),
+]
+RENEWAL = [
+    ("operation.key.before", 1),
+    ("operation.key.after", 1),
+    ("acme.order.before", 1),
+    ("acme.order.after-call", 1),
+    ("acme.order.recorded", 1),
+    ("acme.finalize.before", 1),
+    ("acme.finalize.after-call", 1),
+    ("acme.certificate.after-call", 1),
+    ("operation.settle.before", 2),
+    ("operation.settle.after", 2),
+]
+
 # On the way of a notification, and how often it may arrive when the broker dies there: once more only where it had been
 # taken, and that was not yet on record.
 NOTIFY = [

@@ -34,7 +34,10 @@ def set_issuer(
     ] = None,
     challenge: Annotated[
         str | None,
-        typer.Option(help="http-01, tls-alpn-01 or dns-01: how to prove control over names.", rich_help_panel=_ACME),
+        typer.Option(
+            help="http-01, tls-alpn-01, dns-01 or dns-persist-01: how to prove control over names.",
+            rich_help_panel=_ACME,
+        ),
     ] = None,
     dns: Annotated[
         str | None,
@@ -151,6 +154,24 @@ def limits(
 def delete(session: Session, name: IssuerName) -> None:
     """Delete an issuer; certificates that name it stay, and cannot be renewed by it."""
     session.output.done(f"issuer {name} is deleted.", session.vault.delete(f"/certificates/issuers/{name}"))
+
+
+@app.command("dns-persist")
+@vault_command
+def dns_persist(
+    session: Session,
+    name: IssuerName,
+    host: Annotated[str, typer.Argument(metavar="HOST", help="A DNS name, or *. and a name for a wildcard.")],
+) -> None:
+    """Print the DNS record that proves a name to the issuer for good (dns-persist-01), and how it stands."""
+    record = session.vault.post(f"/certificates/issuers/{name}/dns-persist", {"name": host})
+    rows = {
+        "record": record["zone_line"],
+        "status": record["status"],
+        "detail": record["detail"],
+        "until": when(record.get("until")),
+    }
+    session.output.record(record, rows)
 
 
 def _limit(limit: dict[str, int] | None) -> str:

@@ -64,6 +64,10 @@ class OperationInProgress(Conflict):
     """A certificate operation of that name has not finished yet."""
 
 
+class Unavailable(BrokerError):
+    """Somebody outside is needed for it and cannot be asked now; trying later may help."""
+
+
 class Sealed(BrokerError):
     """The key-encryption key is not at hand; nothing can be read or written until it is."""
 

@@ -299,6 +299,40 @@ class HasAccount(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StandingRecord:
+    """A TXT record by which a name is proved for as long as it is there, and how it stands in DNS."""
+
+    name: str
+    """Where it has to be, absolute, without the final dot."""
+    value: str
+    """What it has to say. More parameters, such as persistUntil, may follow."""
+    status: Literal["good", "expiring", "missing", "wrong", "unknown"]
+    """`unknown` when no DNS server could say."""
+    detail: str
+    """The status for people, with what to do about it."""
+    until: datetime | None = None
+    """When the record that is there ends, if it does."""
+
+    @property
+    def zone_line(self) -> str:
+        """The record as a zone file has it, in strings of at most 255 characters (RFC 1035 section 3.3)."""
+        strings = [f'"{self.value[start : start + 255]}"' for start in range(0, len(self.value), 255)]
+        return f"{self.name}. IN TXT {' '.join(strings)}"
+
+
+@runtime_checkable
+class ProvesByRecord(Protocol):
+    """An issuer that names can be proved to by a standing record."""
+
+    def standing_record(self, name: str) -> StandingRecord:
+        """The record for a DNS name, which may begin with `*.`. Makes the account at the CA where there is none.
+
+        Raises Invalid when the CA knows no such records, IssuerUnavailable.
+        """
+        ...
+
+
 @runtime_checkable
 class Abandons(Protocol):
     """An issuer that has something to clean up when a request ends without a certificate."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certbroker.domain.audit import Caller, record
-from certbroker.domain.errors import Conflict, Invalid, NotFound
+from certbroker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from certbroker.domain.objects import Page, Vault, check_name
 from certbroker.domain.policy import MAX_NAMES, SELF, UNKNOWN, is_address, is_dns_name
 from certbroker.domain.records import Identity, SealedBytes
@@ -22,7 +22,10 @@ from certbroker.ports.issuer import (
     Issuer,
     IssuerKind,
     IssuerSettings,
+    IssuerUnavailable,
+    ProvesByRecord,
     Resources,
+    StandingRecord,
 )
 from certbroker.ports.seal import Seal
 from certbroker.services.listings import decode, page
@@ -161,6 +164,19 @@ class Issuers:
         memory, board = Memory(self._store, self._seal, vault_id, name), Board(self._store)
         resources = Resources(self._egress, memory, board, self._dns, self._names, self._clock, self._governor)
         return self._kind(settings.provider).open(settings, resources)
+
+    def standing_record(self, vault: Vault, name: str, host: str) -> StandingRecord:
+        """The record by which an issuer lets a DNS name be proved for good, and how it stands.
+
+        Raises NotFound, Invalid, and Unavailable when the CA cannot be asked now.
+        """
+        issuer = self.open(vault.id, name)
+        if not isinstance(issuer, ProvesByRecord):
+            raise Invalid(f"The issuer {name[:64]} proves nothing by standing records; those of the kind ACME may.")
+        try:
+            return issuer.standing_record(host)
+        except IssuerUnavailable as error:
+            raise Unavailable(error.problem.message) from error
 
     def budgets(self, vault: Vault, name: str, names: Sequence[str]) -> list[BudgetState]:
         """How an issuer's rate budgets stand, and those for a certificate for these names.

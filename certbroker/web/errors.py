@@ -21,6 +21,7 @@ _TABLE: Final[tuple[tuple[type[errors.BrokerError], int, str, str | None], ...]]
     (errors.OperationInProgress, 409, "Forbidden", None),
     (errors.Conflict, 409, "Conflict", None),
     (errors.Forbidden, 403, "Forbidden", None),
+    (errors.Unavailable, 503, "ServiceUnavailable", None),
     (errors.Sealed, 503, "ServiceUnavailable", None),
     (errors.LeaseLost, 409, "Conflict", None),
 )

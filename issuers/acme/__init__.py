@@ -4,7 +4,8 @@ Two layers. Below: `settings` what is configured · `signing` keys and JWS · `n
 one CA · `messages` what comes back · `problem` what went wrong · `account`. Above: `order` one order from start to
 certificate, with `authorizing` and `challenges` for the names, `lost_orders` and `chain`; `renewal_info` when the CA
 wants a certificate renewed, `replacing` how an order says what it renews. `dns_update`, `dns_hook` and `dns_lexicon`
-publish dns-01 records, at the name that `delegation` finds; `tls_alpn` makes what is shown for tls-alpn-01.
+publish dns-01 records, at the name that `delegation` finds; `tls_alpn` makes what is shown for tls-alpn-01;
+`dns_persist` reads the records of dns-persist-01, and `standing` waits for them.
 """
 
 from issuers.acme.kind import KIND, ACMEIssuer, ACMEKind

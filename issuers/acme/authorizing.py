@@ -12,12 +12,14 @@ from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import StillWaiting
 from issuers.acme.account import Account
 from issuers.acme.budget import OrderBudget
-from issuers.acme.challenges import Publisher, answer_to, choose, journalled
+from issuers.acme.challenges import ChallengeAnswer, Publisher, answer_to, choose, journalled
+from issuers.acme.dns_persist import wanted_for
 from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import Authorization, Challenge, Identifier, Order, read_authorization
 from issuers.acme.pauses import pause_after, stamp, stamped
 from issuers.acme.problem import CARefused, Nonsense, ProblemDocument, is_transient
-from issuers.acme.settings import HTTP_01, TLS_ALPN_01
+from issuers.acme.settings import DNS_PERSIST_01, HTTP_01, TLS_ALPN_01
+from issuers.acme.standing import StandingRecords
 from issuers.acme.steps import StartOver, Steps
 
 # An order follows its authorizations, so one request for the order tells of all names. Some CAs are slow to carry a
@@ -33,6 +35,7 @@ class Authorizing:
     known: KnownCA
     account: Account
     publisher: Publisher
+    standing: StandingRecords
     clock: Clock
     steps: Steps
     identifiers: tuple[Identifier, ...]
@@ -64,9 +67,15 @@ class Authorizing:
         if not pending:
             return None
         chosen = [(authorization, choose(authorization, self.kind)) for authorization in pending]
-        answers = self.publisher.located(
-            [answer_to(authorization, challenge, self.account.key) for authorization, challenge in chosen]
-        )
+        if self.kind == DNS_PERSIST_01:
+            answers: list[ChallengeAnswer] = []
+            waiting = self.standing.await_all(wanted_for(chosen, self.account.ensure()), self.steps)
+            if waiting is not None:
+                return waiting
+        else:
+            answers = self.publisher.located(
+                [answer_to(authorization, challenge, self.account.key) for authorization, challenge in chosen]
+            )
         earlier = self.steps.intended("challenge")
         # Of two keys the first: something that was asked for before a crash may hang on it.
         key = (earlier or {}).get("key") or self.account.key.thumbprint

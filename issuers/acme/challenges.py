@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, get_args
+from typing import Final, get_args
 
 from josepy.json_util import encode_b64jose
 
 from certbroker.domain.operation import Problem
 from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import BoardKind, ChallengeBoard, DNSPublisher, IssuerUnavailable
+from issuers.acme.at_once import each
 from issuers.acme.delegation import end_of_aliases
 from issuers.acme.identifiers import Unorderable
 from issuers.acme.messages import Authorization, Challenge
@@ -22,11 +22,6 @@ from issuers.acme.problem import Nonsense
 from issuers.acme.settings import DNS_01, HTTP_01, TLS_ALPN_01
 from issuers.acme.signing import AccountKey
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-# Publishing waits for name servers, so the records of many names are published at once.
-_AT_ONCE: Final = 8
 # A bound for answers to authorizations without a time of expiry: no CA keeps one pending for longer.
 _LONGEST: Final = timedelta(days=7)
 _SHORTEST: Final = timedelta(hours=1)
@@ -88,7 +83,7 @@ def journalled(answers: Iterable[ChallengeAnswer], earlier: Mapping[str, str] | 
     answers still stand.
     """
     known = _read(earlier)
-    return json.dumps([_written(answer) for answer in [*known, *(each for each in answers if each not in known)]])
+    return json.dumps([_written(answer) for answer in [*known, *(new for new in answers if new not in known)]])
 
 
 class Publisher:
@@ -102,7 +97,7 @@ class Publisher:
     def located(self, answers: Sequence[ChallengeAnswer]) -> list[ChallengeAnswer]:
         """The answers, with DNS records at the names that CNAME records lead to. Raises IssuerUnavailable."""
         names = list(dict.fromkeys(answer.name for answer in answers if isinstance(answer, DNSAnswer)))
-        ends = dict(zip(names, _each(names, lambda name: end_of_aliases(name, self._names)), strict=True))
+        ends = dict(zip(names, each(names, lambda name: end_of_aliases(name, self._names)), strict=True))
         return [
             replace(answer, name=ends[answer.name]) if isinstance(answer, DNSAnswer) else answer for answer in answers
         ]
@@ -120,7 +115,7 @@ class Publisher:
         records = [answer for answer in answers if isinstance(answer, DNSAnswer)]
         if records:
             dns = self._publisher()
-            _each(records, lambda record: dns.publish(record.name, record.value))
+            each(records, lambda record: dns.publish(record.name, record.value))
 
     def withdraw(self, entry: Mapping[str, str]) -> None:
         """Take away the answers that the journal's `entry` names. Raises IssuerUnavailable after trying them all."""
@@ -132,7 +127,7 @@ class Publisher:
                 records.append(answer)
         if self._dns is not None:
             dns = self._dns
-            _each(records, lambda record: dns.withdraw(record.name, record.value))
+            each(records, lambda record: dns.withdraw(record.name, record.value))
 
     def _put(self, answer: BoardAnswer, now: datetime) -> None:
         expires = min(max(answer.expires or now + _LONGEST, now + _SHORTEST), now + _LONGEST)
@@ -164,20 +159,3 @@ def _read(entry: Mapping[str, str] | None) -> list[ChallengeAnswer]:
         DNSAnswer(place, value) if kind == DNS_01 else BoardAnswer(_BOARD_KINDS[kind], place, value)
         for kind, place, value in found
     ]
-
-
-def _each(items: Sequence[T], action: Callable[[T], R]) -> list[R]:
-    """What the action brought for each, several at a time; after all, the first IssuerUnavailable is raised."""
-    if not items:
-        return []
-    results: list[R] = []
-    failure: IssuerUnavailable | None = None
-    with ThreadPoolExecutor(min(_AT_ONCE, len(items)), "dns-01") as pool:
-        for done in [pool.submit(action, item) for item in items]:
-            try:
-                results.append(done.result())
-            except IssuerUnavailable as error:
-                failure = failure or error
-    if failure is not None:
-        raise failure
-    return results

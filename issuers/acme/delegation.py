@@ -1,4 +1,4 @@
-"""Where a dns-01 record has to be: `_acme-challenge.<name>` may be a CNAME into another zone (RFC 8555 section 8.4)."""
+"""Where a record for a CA has to be: the name it looks at may be a CNAME into another zone (RFC 8555 section 8.4)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def end_of_aliases(name: str, dns: DNS) -> str:
         try:
             target = dns.alias(path[-1])
         except DNSUnanswered as error:
-            _log.warning("The dns-01 record is published at %s without knowing of CNAME records: %s", path[-1], error)
+            _log.warning("Whether there is a CNAME record at %s is not known: %s", path[-1], error)
             return path[-1]
         if target is None:
             return path[-1]

@@ -7,7 +7,7 @@ import ipaddress
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy, common_name, is_address, is_dns_name
 from issuers.acme.messages import Identifier
-from issuers.acme.settings import DNS_01
+from issuers.acme.settings import BY_DNS
 
 
 class Unorderable(Exception):
@@ -30,15 +30,15 @@ def identifiers_of(policy: CertificatePolicy, challenge: str) -> tuple[Identifie
     if not found:
         raise Unorderable("The policy has no DNS name and no IP address: add one to x509_props.sans.")
     for identifier in found:
-        if identifier.kind == "dns" and identifier.value.startswith("*.") and challenge != DNS_01:
+        if identifier.kind == "dns" and identifier.value.startswith("*.") and challenge not in BY_DNS:
             raise Unorderable(
-                f"{identifier.value} is a wildcard name, which CAs validate by dns-01 only: "
-                "set challenge=dns-01 in the issuer's options, or name the hosts one by one."
+                f"{identifier.value} is a wildcard name, which CAs validate by DNS only: set challenge=dns-01 or "
+                "challenge=dns-persist-01 in the issuer's options, or name the hosts one by one."
             )
-        if identifier.kind == "ip" and challenge == DNS_01:
+        if identifier.kind == "ip" and challenge in BY_DNS:
             # RFC 8738 section 7.
             raise Unorderable(
-                f"{identifier.value} is an IP address, which cannot be validated by dns-01: use an issuer with "
+                f"{identifier.value} is an IP address, which cannot be validated by {challenge}: use an issuer with "
                 "challenge=http-01 or challenge=tls-alpn-01."
             )
     return found

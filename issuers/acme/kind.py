@@ -6,12 +6,14 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Final
 
 from cryptography import x509
 from josepy.json_util import encode_b64jose
 
 from certbroker.domain.errors import Invalid
+from certbroker.domain.policy import is_address, is_dns_name
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import BudgetState
 from certbroker.ports.issuer import (
@@ -22,6 +24,7 @@ from certbroker.ports.issuer import (
     RenewalWindow,
     Reply,
     Resources,
+    StandingRecord,
 )
 from issuers.acme.account import Account, AccountLost
 from issuers.acme.budget import OrderBudget, look
@@ -31,6 +34,7 @@ from issuers.acme.order import OrderRun
 from issuers.acme.problem import CARefused
 from issuers.acme.renewal_info import renewal_window
 from issuers.acme.settings import ACMESettings, read_settings
+from issuers.acme.standing import StandingRecords
 from issuers.acme.transport import Authority
 
 _MAX_KNOWN: Final = 64
@@ -45,6 +49,8 @@ class ACMEIssuer:
         self._authority = authority
         dns = resources.dns[settings.options.dns] if settings.options.dns is not None else None
         self._publisher = Publisher(resources.board, dns, resources.names)
+        warning = timedelta(days=settings.options.persist_warning)
+        self._standing = StandingRecords(resources.names, resources.clock, warning)
 
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
         return self._run(request, journal).go_on()
@@ -106,6 +112,17 @@ class ACMEIssuer:
             renewal_info=directory.renewal_info is not None,
         )
 
+    def standing_record(self, name: str) -> StandingRecord:
+        if not is_dns_name(name) or is_address(name):
+            raise Invalid(f"{name[:100]!r} is not a DNS name.")
+        try:
+            directory = self._authority.directory(self._resources.clock)
+            return self._standing.of(name.lower(), directory, self._account().ensure())
+        except CARefused as error:
+            if error.transient:
+                raise error.unavailable() from error
+            raise Invalid(f"The CA will not make an account: {error.problem.text()}") from error
+
     def roll_over(self) -> None:
         account = self._account()
         if account.url is None:
@@ -128,6 +145,7 @@ class ACMEIssuer:
                 resources.governor, options.limits, options.directory, account, request, resources.clock
             ),
             publisher=self._publisher,
+            standing=self._standing,
             clock=self._resources.clock,
             request=request,
             journal=journal,

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeGuard
 
+from certbroker.domain.policy import is_dns_name
 from issuers.acme.problem import Nonsense, ProblemDocument, printable, read_problem
 
 # RFC 8555 section 8.3: only the base64url alphabet. The token becomes part of a path and a key.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}", re.ASCII)
 _MAX_AUTHORIZATIONS: Final = 500
+_MAX_ISSUERS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,15 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Section 7.1.5. `token` is None for kinds that have none."""
+    """Section 7.1.5. `token` is None for kinds that have none; the last two are those of dns-persist-01."""
 
     kind: str
     url: str
     status: str
     token: str | None
     error: ProblemDocument | None
+    issuers: tuple[str, ...] = ()
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,15 @@ def read_challenge(body: Mapping[str, Any]) -> Challenge:
         status=_text(body, "status"),
         token=token,
         error=read_problem(body.get("error")),
+        issuers=read_issuers(body.get("issuer-domain-names")),
+        account=_optional(body, "accounturi"),
     )
+
+
+def read_issuers(value: object) -> tuple[str, ...]:
+    """Domain names of a CA. They are shown to people and published in DNS, so nothing else passes."""
+    listed = value[:_MAX_ISSUERS] if _is_list(value) else []
+    return tuple(item for item in listed if isinstance(item, str) and is_dns_name(item))
 
 
 def _identifier(value: object) -> Identifier:

@@ -51,7 +51,8 @@ from issuers.acme.messages import Identifier, Order, read_order
 from issuers.acme.pauses import pause_after, stamp, stamped
 from issuers.acme.problem import CARefused, Nonsense, is_transient, refusal_of
 from issuers.acme.replacing import ALREADY_REPLACED, objects, predecessor
-from issuers.acme.settings import ACMEOptions
+from issuers.acme.settings import DNS_PERSIST_01, ACMEOptions
+from issuers.acme.standing import StandingRecords
 from issuers.acme.steps import StartOver, Steps
 from issuers.acme.transport import Authority
 
@@ -77,6 +78,7 @@ class OrderRun:
     account: Account
     budget: OrderBudget
     publisher: Publisher
+    standing: StandingRecords
     clock: Clock
     request: IssuanceRequest
     journal: Journal
@@ -147,6 +149,7 @@ class OrderRun:
                 self.authority.known,
                 self.account,
                 self.publisher,
+                self.standing,
                 self.clock,
                 steps,
                 identifiers,
@@ -195,6 +198,11 @@ class OrderRun:
     ) -> tuple[Order, timedelta | None]:
         self._pace(steps, wanted)
         directory = self.authority.directory(self.clock)
+        if steps.number > 1 and self.options.challenge == DNS_PERSIST_01:
+            # An order that only waits for a person to publish a record would expire again.
+            waiting = self.standing.await_for(identifiers, directory, self.account.ensure(), steps)
+            if waiting is not None:
+                raise _Later(waiting)
         payload: dict[str, Any] = {"identifiers": [identifier.json() for identifier in identifiers]}
         if self.options.profile is not None:
             if directory.profiles is None or self.options.profile not in directory.profiles:

@@ -26,7 +26,9 @@ from issuers.acme.limits import read_limits, write_limits
 HTTP_01: Final = "http-01"
 TLS_ALPN_01: Final = "tls-alpn-01"
 DNS_01: Final = "dns-01"
-CHALLENGES: Final = (HTTP_01, TLS_ALPN_01, DNS_01)
+DNS_PERSIST_01: Final = "dns-persist-01"
+CHALLENGES: Final = (HTTP_01, TLS_ALPN_01, DNS_01, DNS_PERSIST_01)
+BY_DNS: Final = (DNS_01, DNS_PERSIST_01)
 ACCOUNT_KEYS: Final = ("P-256", "P-384", "P-521", "RSA-2048", "RSA-3072", "RSA-4096")
 
 DIRECTORIES: Final = {
@@ -52,6 +54,8 @@ class ACMEOptions:
     challenge: str = HTTP_01
     dns: str | None = None
     """Name of the DNS publisher for dns-01."""
+    persist_warning: int = 30
+    """Days before a dns-persist-01 record ends from which on that is told."""
     preferred_chain: str | None = None
     """Common name of an issuer in the chain to choose among alternates (RFC 8555 section 7.4.2)."""
     profile: str | None = None
@@ -126,6 +130,7 @@ def read_options(text: str) -> ACMEOptions:
         directory=directory,
         challenge=challenge,
         dns=dns,
+        persist_warning=_persist_warning(given.get("persist_warning", "30")),
         preferred_chain=_text("preferred_chain", given.get("preferred_chain")),
         profile=_text("profile", given.get("profile")),
         account_key=_account_key(given.get("account_key", "P-256")),
@@ -140,6 +145,7 @@ def write_options(options: ACMEOptions) -> str:
         "directory": options.directory,
         "challenge": options.challenge,
         "dns": options.dns,
+        "persist_warning": str(options.persist_warning),
         "preferred_chain": options.preferred_chain and quote(options.preferred_chain, safe=""),
         "profile": options.profile and quote(options.profile, safe=""),
         "account_key": options.account_key,
@@ -149,7 +155,17 @@ def write_options(options: ACMEOptions) -> str:
     return ";".join(f"{key}={value}" for key, value in given.items() if value)
 
 
-_READERS: Final = ("directory", "challenge", "dns", "preferred_chain", "profile", "account_key", "hosts", "limits")
+_READERS: Final = (
+    "directory",
+    "challenge",
+    "dns",
+    "persist_warning",
+    "preferred_chain",
+    "profile",
+    "account_key",
+    "hosts",
+    "limits",
+)
 
 
 def _directory(value: str) -> str:
@@ -180,6 +196,12 @@ def _dns(value: str) -> str:
     if not _NAME.fullmatch(value):
         raise Invalid(f"org_details.id: dns={value[:64]} is not the name of a DNS publisher.")
     return value
+
+
+def _persist_warning(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", value, re.ASCII):
+        raise Invalid(f"org_details.id: persist_warning={value[:64]} is not a number of days from 0 to 9999.")
+    return int(value)
 
 
 def _text(key: str, value: str | None) -> str | None:

@@ -92,7 +92,7 @@ def test_where_nobody_can_say_the_record_goes_as_far_as_is_known(
         server.silent.clear()
 
     assert "b.example.org" == found
-    assert "without knowing of CNAME records" in caplog.text
+    assert "Whether there is a CNAME record at b.example.org is not known" in caplog.text
 
 
 @pytest.fixture

@@ -46,6 +46,10 @@ class IssuerBodyJSON(msgspec.Struct, frozen=True):
     attributes: IssuerAttributesJSON | None = None
 
 
+class RecordBodyJSON(msgspec.Struct, frozen=True):
+    name: str
+
+
 class ContactJSON(msgspec.Struct, frozen=True):
     email: str
     name: str | None = None
@@ -86,6 +90,20 @@ def get_limits(call: Call) -> Response:
     names = [name for name in call.query.get("names", "").split(",") if name]
     states = call.broker.issuers.budgets(call.vault, call.parameters["issuer"], names)
     return Response(200, {"value": [budget_json(state) for state in states]})
+
+
+def issuer_record(call: Call) -> Response:
+    host = decode(call.body, RecordBodyJSON).name
+    record = call.broker.issuers.standing_record(call.vault, call.parameters["issuer"], host)
+    found = {
+        "name": record.name,
+        "value": record.value,
+        "zone_line": record.zone_line,
+        "status": record.status,
+        "detail": record.detail,
+        "until": None if record.until is None else int(record.until.timestamp()),
+    }
+    return Response(200, _present(found))
 
 
 def set_contacts(call: Call) -> Response:
@@ -172,6 +190,8 @@ def register(router: Router) -> None:
     router.add("PUT", issuer, Route("CertificateIssuerSet", write_ca, set_issuer, writes=True))
     router.add("PATCH", issuer, Route("CertificateIssuerUpdate", write_ca, update_issuer, writes=True))
     router.add("DELETE", issuer, Route("CertificateIssuerDelete", "certificatecas/delete", delete_issuer, writes=True))
+    record = Route("CertificateIssuerRecord", write_ca, issuer_record, lane="outside")
+    router.add("POST", f"{issuer}/dns-persist", record)
     router.add("GET", contacts, Route("CertificateContactsGet", "certificates/read", get_contacts))
     router.add("PUT", contacts, Route("CertificateContactsSet", write_contacts, set_contacts, writes=True))
     router.add("DELETE", contacts, Route("CertificateContactsDelete", write_contacts, delete_contacts, writes=True))

@@ -27,8 +27,9 @@ from certbroker.web.http import Request, Response, read_body
 _MAX_AGENT: Final = 200
 
 # Threads for operations that can take seconds, so that these wait for each other and never hold up the rest. An import
-# is two seconds of computing; a create comes here where a person may be the issuer, since then it makes a key.
-_LANES: Final = {"import": 2, "create": 8}
+# is two seconds of computing; a create comes here where a person may be the issuer, since then it makes a key;
+# what asks a CA waits for the network.
+_LANES: Final = {"import": 2, "create": 8, "outside": 4}
 
 _log = structlog.get_logger("certbroker.web")
 

@@ -169,7 +169,7 @@ def test_the_limits_of_a_ca_are_shown(certbroker: CommandLine) -> None:
     exact = states["certificates for this exact set of names"]
     assert ({"count": 5, "seconds": 604800}, 5, "names") == (exact["limit"], exact["left"], exact["scope"])
     assert "has '-', which is no host name" in certbroker("issuer", "limits", "le", "--name", "-").err
-    assert 5 == certbroker("issuer", "limits", "nobody").status
+    assert 5 == certbroker("issuer", "limits", "missing").status
 
 
 def test_contacts_are_set_shown_and_deleted(certbroker: CommandLine) -> None:

@@ -11,18 +11,26 @@ from tests.support.acme_bench import EXTERNAL_ACCOUNT, ACMEBench
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mortal import Mortal
 from tests.support.peers import require_pebble
+from tests.support.zygote import Zygote
 
 
 @pytest.fixture(scope="module")
 def pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
     binaries = require_pebble()
-    with Pebble(tmp_path_factory.mktemp("pebble"), binaries=binaries, authz_reuse=0) as running:
+    with Pebble(tmp_path_factory.mktemp("pebble"), binaries=binaries, authz_reuse=0, retry_after=0) as running:
         yield running
 
 
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
+
+
 @pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory, pebble: Pebble) -> Iterator[Mortal]:
-    mortal = Mortal(tmp_path_factory.mktemp("faults") / "broker", pebble)
+def mortal(tmp_path_factory: pytest.TempPathFactory, pebble: Pebble, zygote: Zygote) -> Iterator[Mortal]:
+    mortal = Mortal(tmp_path_factory.mktemp("faults") / "broker", pebble, zygote)
     mortal.start()
     mortal.wire.token()
     yield mortal

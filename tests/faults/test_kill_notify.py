@@ -11,6 +11,7 @@ from tests.support.broker import DevBroker
 from tests.support.failpoints import NOTIFY
 from tests.support.receiver import Receiver
 from tests.support.wire import Wire, until
+from tests.support.zygote import Zygote
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,9 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[DevBroker]:
-    with DevBroker(tmp_path_factory.mktemp("notify") / "broker", trust=[receiver.trust]) as broker:
+def broker(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver, zygote: Zygote) -> Iterator[DevBroker]:
+    folder = tmp_path_factory.mktemp("notify")
+    with DevBroker(folder / "broker", trust=[receiver.trust], launch=zygote.launch) as broker:
         Wire(broker).ok("PUT", "/channels/hook", {"kind": "webhook", "settings": {"url": receiver.url}})
         yield broker
 

@@ -17,10 +17,10 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from pebble.loopback import free_ports
@@ -32,6 +32,23 @@ _POLL_SECONDS = 0.02
 
 # What would make a broker or a client behave otherwise than the test says.
 _OURS = ("CERTBROKER_", "AZURE_", "KEYVAULT_", "PYTHONWARNINGS")
+
+
+class Process(Protocol):
+    """The part of a Popen that is used here."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 class BrokerFailed(Exception):
@@ -47,6 +64,7 @@ class DevBroker:
     trust         PEM files with CA certificates that it trusts
     dns           commands that publish TXT records, by name
     environment   variables for the process, such as CERTBROKER_FAILPOINT
+    launch        what makes a process of `certbroker`, given arguments, environment and log; a fresh Python by default
     """
 
     def __init__(
@@ -58,6 +76,7 @@ class DevBroker:
         trust: Sequence[Path] = (),
         dns: Mapping[str, Sequence[str]] | None = None,
         environment: Mapping[str, str] | None = None,
+        launch: Callable[[Sequence[str], Mapping[str, str], Path], Process] | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.env_file = self.data_dir.with_name(self.data_dir.name + ".env")
@@ -68,10 +87,11 @@ class DevBroker:
         self.env: dict[str, str] = {}
         self._trust = tuple(trust)
         self._dns = {name: shlex.join(command) for name, command in (dns or {}).items()}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launch = launch or _fresh
+        self._process: Process | None = None
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         """The process of the latest start."""
         assert self._process is not None, "the broker was never started"
         return self._process
@@ -100,16 +120,7 @@ class DevBroker:
             return self
         self.env_file.parent.mkdir(parents=True, exist_ok=True)
         self.env_file.unlink(missing_ok=True)
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(),
-                cwd=_ROOT,
-                env=_foreign_environment() | self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,  # Ctrl-C reaches the test run, and that ends us.
-            )
+        self._process = self._launch(self._arguments(), _foreign_environment() | self.environment, self.log_path)
         # Also when the test run ends without `stop`.
         weakref.finalize(self, _end, self._process)
         self._wait(self._process)
@@ -147,8 +158,8 @@ class DevBroker:
     ) -> None:
         self.stop()
 
-    def _command(self) -> list[str]:
-        command = [sys.executable, "-m", "certbroker", "dev", "--data", str(self.data_dir)]
+    def _arguments(self) -> list[str]:
+        command = ["dev", "--data", str(self.data_dir)]
         command += ["--port", str(self.port), "--env-file", str(self.env_file)]
         if self.http01_port is not None:
             command += ["--http01-port", str(self.http01_port)]
@@ -158,7 +169,7 @@ class DevBroker:
             command += ["--dns", f"{name}={publish}"]
         return command
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait(self, process: Process) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not self.env_file.exists():
             if process.poll() is not None:
@@ -172,6 +183,19 @@ class DevBroker:
         return "\n".join(self.log().splitlines()[-20:])
 
 
+def _fresh(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "certbroker", *arguments],
+            cwd=_ROOT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,  # Ctrl-C reaches the test run, and that ends us.
+        )
+
+
 def _foreign_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
@@ -181,7 +205,7 @@ def _read(path: Path) -> dict[str, str]:
     return {name: shlex.split(value)[0] if value else "" for name, _, value in pairs}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Process) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

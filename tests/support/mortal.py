@@ -10,13 +10,15 @@ from pebble.launcher import Pebble
 from tests.support.broker import DevBroker
 from tests.support.issued import issued_for
 from tests.support.wire import Wire, creation, until
+from tests.support.zygote import Zygote
 
 
 class Mortal:
     """A broker that is told at which point to die."""
 
-    def __init__(self, directory: Path, pebble: Pebble) -> None:
-        self.broker = DevBroker(directory, http01_port=pebble.http_port, trust=[pebble.ca_path])
+    def __init__(self, directory: Path, pebble: Pebble, zygote: Zygote) -> None:
+        trust = [pebble.ca_path]
+        self.broker = DevBroker(directory, http01_port=pebble.http_port, trust=trust, launch=zygote.launch)
         self.wire = Wire(self.broker)
 
     def start(self, point: str | None = None, count: int = 1) -> None:

@@ -32,7 +32,8 @@ def test_a_ca_that_is_down_for_most_of_a_week_is_used_when_it_is_back(
 
     assert waiting.problem is not None
     assert "IssuerUnreachable" == waiting.problem.code
-    assert "The CA cannot be reached: 127.0.0.1: [Errno 111] Connection refused" == waiting.problem.message
+    assert waiting.problem.message.startswith("The CA cannot be reached: 127.0.0.1: ")
+    assert "Connection refused" in waiting.problem.message
     assert 160 < attempts < 190
     assert 1 == proxy.reached("finalize")
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import sqlite3
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -26,10 +25,6 @@ T = TypeVar("T")
 Work = Callable[[SQLTransaction], T]
 
 _GROUP: Final = 128
-
-# The event loop and the writer hand the interpreter to each other thousands of times a second. With the usual 5 ms
-# before a busy thread is made to let go, either waits longer for the interpreter than for the disk.
-_SWITCH_INTERVAL: Final = 0.005
 
 
 class _Job:
@@ -82,7 +77,6 @@ class Writer:
         self._connection = connection
         self._chain = chain
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        sys.setswitchinterval(_SWITCH_INTERVAL)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 

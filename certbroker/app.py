@@ -48,6 +48,7 @@ from certbroker.services.listings import Listings
 from certbroker.services.operations import Operations
 from certbroker.services.renewals import LEASE, Renewals
 from certbroker.services.seal_rotation import SealRotation
+from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
 from certbroker.services.server_certificate import CHAIN_FILE, KEY_FILE, ServerCertificate
 from certbroker.services.tokens import Tokens
@@ -182,6 +183,7 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
         tokens=Tokens(store, seal, clock, foundation.tenant),
         rotation=rotation,
         housekeeping=Housekeeping(store, clock),
+        secret_expiry=SecretExpiry(store, clock),
     )
     return Core(configuration, broker, seal, foundation.tenant, inbox, egress, foundation)
 

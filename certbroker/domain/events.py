@@ -22,8 +22,6 @@ class EventType(StrEnum):
     CERTIFICATE_NEAR_EXPIRY = "Microsoft.KeyVault.CertificateNearExpiry"
     CERTIFICATE_EXPIRED = "Microsoft.KeyVault.CertificateExpired"
     KEY_NEW_VERSION = "Microsoft.KeyVault.KeyNewVersionCreated"
-    KEY_NEAR_EXPIRY = "Microsoft.KeyVault.KeyNearExpiry"
-    KEY_EXPIRED = "Microsoft.KeyVault.KeyExpired"
     SECRET_NEW_VERSION = "Microsoft.KeyVault.SecretNewVersionCreated"  # noqa: S105  # An event.
     SECRET_NEAR_EXPIRY = "Microsoft.KeyVault.SecretNearExpiry"  # noqa: S105  # An event.
     SECRET_EXPIRED = "Microsoft.KeyVault.SecretExpired"  # noqa: S105  # An event.
@@ -43,8 +41,6 @@ WARNINGS: Final = frozenset(
     {
         EventType.CERTIFICATE_NEAR_EXPIRY,
         EventType.CERTIFICATE_EXPIRED,
-        EventType.KEY_NEAR_EXPIRY,
-        EventType.KEY_EXPIRED,
         EventType.SECRET_NEAR_EXPIRY,
         EventType.SECRET_EXPIRED,
         EventType.CERTIFICATE_RENEWAL_FAILED,

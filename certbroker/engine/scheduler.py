@@ -105,7 +105,7 @@ class Engine:
         """Chores that may be late. One that fails does not keep the next from its turn."""
         broker, keeping = self._broker, self._broker.housekeeping
         mine = (keeping.beat, self._purge, keeping.forget_old_operations, broker.governor.tidy)
-        for chore in (*mine, broker.operations.bring_forward, *self._chores):
+        for chore in (*mine, broker.operations.bring_forward, broker.secret_expiry.tell, *self._chores):
             try:
                 chore()
             except Exception:

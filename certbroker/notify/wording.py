@@ -17,8 +17,6 @@ _WHAT: Final = {
     EventType.CERTIFICATE_NEAR_EXPIRY: "expires {when}",
     EventType.CERTIFICATE_EXPIRED: "has expired",
     EventType.KEY_NEW_VERSION: "has a new version",
-    EventType.KEY_NEAR_EXPIRY: "expires {when}",
-    EventType.KEY_EXPIRED: "has expired",
     EventType.SECRET_NEW_VERSION: "has a new version",
     EventType.SECRET_NEAR_EXPIRY: "expires {when}",
     EventType.SECRET_EXPIRED: "has expired",
@@ -34,8 +32,6 @@ _ADVICE: Final = {
     EventType.CERTIFICATE_NEAR_EXPIRY: "This version is the one in use. Make or merge a new one, or see why it is not "
     "renewed by itself.",
     EventType.CERTIFICATE_EXPIRED: "Clients refuse it from now on. Make, merge or import a new version.",
-    EventType.KEY_NEAR_EXPIRY: "Make a new version of the key, and let its users change over.",
-    EventType.KEY_EXPIRED: "Make a new version of the key, and let its users change over.",
     EventType.SECRET_NEAR_EXPIRY: "Set a new version of the secret, and let its users change over.",
     EventType.SECRET_EXPIRED: "Set a new version of the secret, and let its users change over.",
     EventType.CERTIFICATE_RENEWAL_FAILED: "The version in use goes on being served. The broker tries again by itself "

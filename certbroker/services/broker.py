@@ -20,6 +20,7 @@ from certbroker.services.listings import Listings
 from certbroker.services.operations import Operations
 from certbroker.services.renewals import Renewals
 from certbroker.services.seal_rotation import SealRotation
+from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
@@ -51,3 +52,4 @@ class Broker:
     tokens: Tokens
     rotation: SealRotation
     housekeeping: Housekeeping
+    secret_expiry: SecretExpiry

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, literal, or_, update
+from sqlalchemy import and_, bindparam, delete, literal, literal_column, or_, update
 from sqlmodel import col
 
 from certbroker.domain.objects import Attributes, Changes, Deletion, Kind, Listed
@@ -38,6 +38,13 @@ _THIS_VERSION = and_(_THESE_VERSIONS, col(_v.version) == bindparam("version"))
 _LIVE = col(_o.deleted_at).is_(None)
 _IN_VAULT = and_(col(_o.vault_id) == bindparam("vault"), col(_o.kind) == bindparam("kind"))
 
+# Written into the statement, because SQLite uses a partial index only for a condition that it can read.
+_PLAIN_SECRET = and_(col(_v.kind) == literal_column("'secret'"), col(_v.payload).is_not(None), col(_v.exp).is_not(None))
+_EXPIRING = Statement(
+    choose(_v.vault_id, _v.name, _v.version)
+    .where(_PLAIN_SECRET, col(_v.exp) > bindparam("after"), col(_v.exp) <= bindparam("until"))
+    .order_by(col(_v.exp))
+)
 _HEAD = Statement(choose(_o.display, _o.current, _o.managed, _o.deleted_at, _o.purge_at).where(_THIS_OBJECT))
 _HEADS = Statement(
     choose(_o.kind, _o.display, _o.current, _o.managed, _o.deleted_at, _o.purge_at).where(
@@ -245,6 +252,15 @@ class Objects:
         """Delete the object with all versions and their data keys, for good."""
         _REMOVE_VERSIONS.run(self._cursor, vault=vault, kind=kind, name=name.lower())
         _REMOVE_HEAD.run(self._cursor, vault=vault, kind=kind, name=name.lower())
+
+    def expiring_secrets(self, after: int, until: int) -> list[tuple[int, Version]]:
+        """Current versions of secrets of their own that expire between these times, each with its vault."""
+        found = []
+        for vault, name, version in _EXPIRING.all(self._cursor, after=after, until=until):
+            current = self.get(vault, Kind.SECRET, name)
+            if current is not None and current.version == version:
+                found.append((vault, current))
+        return found
 
     def due_for_purge(self, now: int, count: int) -> list[tuple[int, Kind, str]]:
         """Deleted objects whose time is up, without those that belong to a certificate."""

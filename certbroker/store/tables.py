@@ -66,7 +66,15 @@ class VersionRow(SQLModel, table=True):
     """One version of any object. `facts` is JSON: what is public about a key or a certificate."""
 
     __tablename__ = "versions"
-    __table_args__ = (Index("versions_kek", "kek", sqlite_where=text("kek IS NOT NULL")),)
+    __table_args__ = (
+        Index("versions_kek", "kek", sqlite_where=text("kek IS NOT NULL")),
+        # Of secrets that are no certificate's: those have no payload of their own.
+        Index(
+            "versions_expiring",
+            "exp",
+            sqlite_where=text("kind = 'secret' AND payload IS NOT NULL AND exp IS NOT NULL"),
+        ),
+    )
 
     vault_id: int = Field(primary_key=True)
     kind: str = Field(primary_key=True)

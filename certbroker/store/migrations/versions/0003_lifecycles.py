@@ -127,3 +127,10 @@ def upgrade() -> None:
         sqlite_where=sa.text("outcome = 'dead'"),
     )
     op.create_index("operations_retired", "operations", ["created"], unique=False, sqlite_where=sa.text("pending = 0"))
+    op.create_index(
+        "versions_expiring",
+        "versions",
+        ["exp"],
+        unique=False,
+        sqlite_where=sa.text("kind = 'secret' AND payload IS NOT NULL AND exp IS NOT NULL"),
+    )

@@ -22,7 +22,7 @@ import dns.rdatatype
 import dns.resolver
 
 from certbroker.egress.policy import EgressPolicy
-from certbroker.ports.dns import DNSUnanswered
+from certbroker.ports.dns import CAARecord, DNSUnanswered
 from certbroker.ports.egress import EgressRefused
 
 _PORT: Final = 53
@@ -31,6 +31,7 @@ _SECONDS: Final = 10.0
 _ONE_SERVER: Final = 2.0
 _MAX_SERVERS: Final = 4
 _MAX_TEXTS: Final = 100
+_MAX_ALIASES: Final = 8
 
 
 class OutsideDNS:
@@ -55,6 +56,18 @@ class OutsideDNS:
     def txt(self, name: str) -> tuple[str, ...]:
         found = self._records(name, dns.rdatatype.TXT)[:_MAX_TEXTS]
         return tuple(b"".join(record.strings).decode("utf-8", "replace") for record in found)
+
+    def caa(self, name: str) -> tuple[CAARecord, ...]:
+        for _ in range(_MAX_ALIASES):
+            found = self._records(name, dns.rdatatype.CAA)[:_MAX_TEXTS]
+            target = self.alias(name) if not found else None
+            if target is None:
+                return tuple(
+                    CAARecord(each.flags, each.tag.decode("ascii", "replace"), each.value.decode("ascii", "replace"))
+                    for each in found
+                )
+            name = target
+        raise DNSUnanswered(f"The aliases of {name} lead on and on.")
 
     def _records(self, name: str, kind: dns.rdatatype.RdataType) -> list[Any]:
         began = time.monotonic()

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
 class DNSUnanswered(Exception):
     """No server could say what a name has: it may have the record or not. The text names the name and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class CAARecord:
+    """A property of a CAA record (RFC 8659 section 4.1); what is no ASCII in its value is replaced."""
+
+    flags: int
+    tag: str
+    value: str
 
 
 class DNS(Protocol):
@@ -21,4 +31,11 @@ class DNS(Protocol):
 
     def txt(self, name: str) -> tuple[str, ...]:
         """The TXT records at the name itself, each with its strings joined; none where the name does not exist."""
+        ...
+
+    def caa(self, name: str) -> tuple[CAARecord, ...]:
+        """The CAA records at the name, or where aliases lead from it; none where it does not exist.
+
+        The tree is not climbed.
+        """
         ...

@@ -6,6 +6,7 @@ certificate, with `authorizing` and `challenges` for the names, `lost_orders` an
 wants a certificate renewed, `replacing` how an order says what it renews. `dns_update`, `dns_hook` and `dns_lexicon`
 publish dns-01 records, at the name that `delegation` finds; `tls_alpn` makes what is shown for tls-alpn-01;
 `dns_persist` reads the records of dns-persist-01, and `standing` waits for them.
+`caa` tells whether the CA may issue; `abandoned` gives back what an order held.
 """
 
 from issuers.acme.kind import KIND, ACMEIssuer, ACMEKind

@@ -22,7 +22,7 @@ from certbroker.domain.errors import LeaseLost
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.ports.clock import Clock
-from certbroker.ports.dns import DNS
+from certbroker.ports.dns import DNS, CAARecord
 from certbroker.ports.governor import BudgetState, Governor
 from certbroker.ports.issuer import (
     Administrator,
@@ -181,6 +181,9 @@ class Unlimited:
 
 class NoAliases:
     """DNS without any record."""
+
+    def caa(self, name: str) -> tuple[CAARecord, ...]:
+        return ()
 
     def alias(self, name: str) -> str | None:
         return None

@@ -33,8 +33,9 @@ WRONG_SECRET = "d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3I="
 class AuthoritativeServer:
     """The server. A context manager. `delay` is how long an update takes to be seen, in seconds.
 
-    `texts` are TXT records, `aliases` CNAME records, which are followed within the zones; `nameserver` is what their NS
-    records say. It can be asked as a resolver too. Questions for names in `silent` fail.
+    `texts` are TXT records, `caa` CAA records as in a zone file, `aliases` CNAME records, which are followed within the
+    zones; `nameserver` is what their NS records say. It can be asked as a resolver too. Questions for names in `silent`
+    fail.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class AuthoritativeServer:
         refuse: bool = False,
         aliases: Mapping[str, str] | None = None,
         texts: Mapping[str, Iterable[str]] | None = None,
+        caa: Mapping[str, Iterable[str]] | None = None,
         nameserver: str = "ns.invalid.",
         address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self.zones = [dns.name.from_text(zone) for zone in zones or ("example.org.",)]
         self.aliases = {dns.name.from_text(name): dns.name.from_text(to) for name, to in (aliases or {}).items()}
+        self._caa = {dns.name.from_text(name): [*values] for name, values in (caa or {}).items()}
         self.silent: set[str] = set()
         self.nameserver = nameserver
         self.delay = delay
@@ -165,6 +168,8 @@ class AuthoritativeServer:
             found = [self.nameserver]
         elif kind == dns.rdatatype.A:
             found = ["127.0.0.1"]
+        elif kind == dns.rdatatype.CAA:
+            found = self._caa.get(name, [])
         elif kind == dns.rdatatype.TXT:
             now = time.monotonic()
             with self._lock:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from certbroker.cli.certificates import first_line
-from certbroker.cli.options import Enabled, IssuerName, present
+from certbroker.cli.options import Enabled, IssuerName, Yes, confirm, present
 from certbroker.cli.output import last, when
 from certbroker.cli.session import Session, vault_command
 from certbroker.domain.budget import duration
@@ -174,6 +174,31 @@ def dns_persist(
     session.output.record(record, rows)
 
 
+@app.command()
+@vault_command
+def account(session: Session, name: IssuerName) -> None:
+    """Show an ACME issuer's account, and what its CA says of itself."""
+    found = session.vault.get(f"/certificates/issuers/{name}/account")
+    session.output.record(found, lambda: _account_rows(found))
+
+
+@app.command("account-rollover")
+@vault_command
+def account_rollover(session: Session, name: IssuerName) -> None:
+    """Exchange the key of an ACME issuer's account; it may be repeated."""
+    session.vault.post(f"/certificates/issuers/{name}/account/rollover")
+    session.output.done(f"the account of issuer {name} has a new key.")
+
+
+@app.command("account-deactivate")
+@vault_command
+def account_deactivate(session: Session, name: IssuerName, *, yes: Yes = False) -> None:
+    """Give an ACME issuer's account up for good. The next order makes a new one, unless the issuer is disabled."""
+    confirm(f"Deactivate the account of issuer {name} at its CA?", yes=yes)
+    session.vault.post(f"/certificates/issuers/{name}/account/deactivate")
+    session.output.done(f"the account of issuer {name} is deactivated.")
+
+
 def _limit(limit: dict[str, int] | None) -> str:
     if limit is None:
         return ""
@@ -192,6 +217,24 @@ def _options(named: dict[str, object], others: list[str]) -> str:
             raise typer.BadParameter(f"{key} is given twice.", param_hint="--option")
         named[key] = value
     return ";".join(f"{key}={value}" for key, value in named.items())
+
+
+def _account_rows(found: dict[str, Any]) -> dict[str, object]:
+    labels = {
+        "directory": "directory",
+        "account": "account",
+        "status": "status",
+        "thumbprint": "key thumbprint",
+        "key": "kind of key",
+        "contacts": "contacts",
+        "external_account": "external account",
+        "terms_of_service": "terms of service",
+        "website": "website",
+        "caa_identities": "name in CAA records",
+    }
+    profiles = [f"{name}: {text}" for name, text in (found.get("profiles") or {}).items()]
+    offers = "says when to renew" if found.get("renewal_info") else None
+    return {label: found.get(field) for field, label in labels.items()} | {"profiles": profiles, "the CA": offers}
 
 
 def _rows(issuer: dict[str, Any]) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,9 +16,11 @@ from certbroker.ports.dns import DNS
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import BudgetState, Governor, HasBudgets
 from certbroker.ports.issuer import (
+    AccountDescription,
     Administrator,
     BoardKind,
     DNSPublisher,
+    HasAccount,
     Issuer,
     IssuerKind,
     IssuerSettings,
@@ -153,17 +155,27 @@ class Issuers:
         """
         built_in = _BUILT_IN.get(name.lower())
         if built_in:
-            settings = IssuerSettings(built_in, built_in)
-        else:
-            stored = self._stored(vault_id, name)
-            if not stored.settings.enabled:
-                raise Invalid(f"The issuer {name} is disabled: enable it, or use another one.")
-            sealed = stored.sealed_password
-            password = None if sealed is None else self._password(vault_id, name, sealed)
-            settings = _settings(stored.name, stored.settings, password)
-        memory, board = Memory(self._store, self._seal, vault_id, name), Board(self._store)
-        resources = Resources(self._egress, memory, board, self._dns, self._names, self._clock, self._governor)
-        return self._kind(settings.provider).open(settings, resources)
+            return self._opened(vault_id, IssuerSettings(built_in, built_in))
+        stored = self._stored(vault_id, name)
+        if not stored.settings.enabled:
+            raise Invalid(f"The issuer {name} is disabled: enable it, or use another one.")
+        return self._opened(vault_id, self._revealed(vault_id, stored))
+
+    def account(self, vault: Vault, name: str) -> AccountDescription:
+        """What the CA says of an issuer's account. Raises NotFound, Invalid, Unavailable."""
+        issuer = self._with_account(vault, name)
+        try:
+            return issuer.account()
+        except IssuerUnavailable as error:
+            raise Unavailable(error.problem.message) from error
+
+    def roll_over_account(self, caller: Caller, vault: Vault, name: str) -> None:
+        """Exchange the key of an issuer's account; safe to repeat. Raises NotFound, Invalid, Unavailable."""
+        self._change_account(caller, name, self._with_account(vault, name).roll_over)
+
+    def deactivate_account(self, caller: Caller, vault: Vault, name: str) -> None:
+        """Give an issuer's account up for good; safe to repeat. Raises NotFound, Invalid, Unavailable."""
+        self._change_account(caller, name, self._with_account(vault, name).deactivate)
 
     def standing_record(self, vault: Vault, name: str, host: str) -> StandingRecord:
         """The record by which an issuer lets a DNS name be proved for good, and how it stands.
@@ -192,6 +204,38 @@ class Issuers:
         self.get(vault, name)
         issuer = self.open(vault.id, name)
         return issuer.budgets(names) if isinstance(issuer, HasBudgets) else []
+
+    def _change_account(self, caller: Caller, name: str, change: Callable[[], None]) -> None:
+        """On record before the CA is asked, since nobody may be there to say so afterwards, and again when done."""
+        self._note(caller, name, "begun")
+        try:
+            change()
+        except IssuerUnavailable as error:
+            raise Unavailable(error.problem.message) from error
+        self._note(caller, name, "ok")
+
+    def _note(self, caller: Caller, name: str, outcome: str) -> None:
+        noted = record(caller, self._clock.now(), f"/certificates/issuers/{name}/account", outcome)
+        self._store.write(lambda transaction: transaction.audit(noted))
+
+    def _with_account(self, vault: Vault, name: str) -> HasAccount:
+        """Also of a disabled issuer, whose account somebody may want to give up."""
+        stored = self._stored(vault.id, name)
+        issuer = self._opened(vault.id, self._revealed(vault.id, stored))
+        if not isinstance(issuer, HasAccount):
+            raise Invalid(f"Issuers of the provider {stored.settings.provider} have no account: {name} is one.")
+        return issuer
+
+    def _revealed(self, vault_id: int, stored: StoredIssuer) -> IssuerSettings:
+        """The settings with the password."""
+        sealed = stored.sealed_password
+        password = None if sealed is None else self._password(vault_id, stored.name, sealed)
+        return _settings(stored.name, stored.settings, password)
+
+    def _opened(self, vault_id: int, settings: IssuerSettings) -> Issuer:
+        memory, board = Memory(self._store, self._seal, vault_id, settings.name), Board(self._store)
+        resources = Resources(self._egress, memory, board, self._dns, self._names, self._clock, self._governor)
+        return self._kind(settings.provider).open(settings, resources)
 
     def _stored(self, vault_id: int, name: str) -> StoredIssuer:
         stored = self._store.glance().issuers.get(vault_id, name)

@@ -106,6 +106,20 @@ def issuer_record(call: Call) -> Response:
     return Response(200, _present(found))
 
 
+def get_account(call: Call) -> Response:
+    return Response(200, account_json(call))
+
+
+def roll_over_account(call: Call) -> Response:
+    call.broker.issuers.roll_over_account(call.caller, call.vault, call.parameters["issuer"])
+    return Response(204)
+
+
+def deactivate_account(call: Call) -> Response:
+    call.broker.issuers.deactivate_account(call.caller, call.vault, call.parameters["issuer"])
+    return Response(204)
+
+
 def set_contacts(call: Call) -> Response:
     wanted = decode(call.body, ContactsJSON)
     contacts = tuple(Contact(each.email, each.name, each.phone) for each in wanted.contacts)
@@ -155,6 +169,13 @@ def budget_json(state: BudgetState) -> dict[str, Any]:
     return found
 
 
+def account_json(call: Call) -> dict[str, Any]:
+    """An issuer's account at its CA, which Azure does not have."""
+    name = call.parameters["issuer"]
+    account = call.broker.issuers.account(call.vault, name)
+    return {"id": f"{call.links.issuer(name)}/account"} | _present(asdict(account))
+
+
 def contacts_json(call: Call, contacts: tuple[Contact, ...]) -> dict[str, Any]:
     return {"id": call.links.contacts(), "contacts": [_present(asdict(contact)) for contact in contacts]}
 
@@ -192,6 +213,13 @@ def register(router: Router) -> None:
     router.add("DELETE", issuer, Route("CertificateIssuerDelete", "certificatecas/delete", delete_issuer, writes=True))
     record = Route("CertificateIssuerRecord", write_ca, issuer_record, lane="outside")
     router.add("POST", f"{issuer}/dns-persist", record)
+    # Azure has nothing below an issuer, and no name of a certificate can stand there: nothing of its can be meant.
+    account, lane = f"{issuer}/account", "outside"
+    read = Route("CertificateIssuerAccountGet", "certificatecas/read", get_account, lane=lane)
+    router.add("GET", account, read)
+    for step, handler in (("rollover", roll_over_account), ("deactivate", deactivate_account)):
+        route = Route(f"CertificateIssuerAccount{step.capitalize()}", write_ca, handler, writes=True, lane=lane)
+        router.add("POST", f"{account}/{step}", route)
     router.add("GET", contacts, Route("CertificateContactsGet", "certificates/read", get_contacts))
     router.add("PUT", contacts, Route("CertificateContactsSet", write_contacts, set_contacts, writes=True))
     router.add("DELETE", contacts, Route("CertificateContactsDelete", write_contacts, delete_contacts, writes=True))

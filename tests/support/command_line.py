@@ -22,6 +22,7 @@ _SECONDS = 60
 _WRITE = os.O_WRONLY | os.O_CREAT
 _GROUPS = (
     "certificates",
+    "channels",
     "client",
     "contacts",
     "identities",

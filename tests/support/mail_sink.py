@@ -30,7 +30,7 @@ class MailSink:
         self.refuse: Callable[[str], str | None] = lambda address: None
         self.answer = "250 OK"
         self.implicit = implicit
-        authority = Authority()
+        authority = Authority("Mail CA")
         self.trust = folder / "mail-ca.pem"
         self.trust.write_text(pem(authority.certificate))
         chain = folder / "mail.pem"

@@ -53,7 +53,7 @@ class Receiver:
     def __init__(self, folder: Path, answer: Callable[[Posted], Answer] = agree) -> None:
         self.requests: list[Posted] = []
         self.answer = answer
-        authority = Authority()
+        authority = Authority("Receiver CA")
         identity = authority.issue("localhost")
         self.trust = folder / "receiver-ca.pem"
         self.trust.write_text(pem(authority.certificate))

@@ -39,6 +39,7 @@ from certbroker.services.channels import Channels
 from certbroker.services.contacts import Contacts
 from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
+from certbroker.services.digests import Digests
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
@@ -175,6 +176,7 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
         contacts=contacts,
         channels=Channels(store, seal, clock, notifiers, inbox),
         deliveries=Deliveries(store, seal, notifiers, resources, hosts.vault_url),
+        digests=Digests(store, clock, weekly=configuration.mail is not None and configuration.mail.digest == "weekly"),
         board=Board(store),
         listings=Listings(store),
         deletions=Deletions(store, clock),

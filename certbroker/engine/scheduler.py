@@ -19,7 +19,7 @@ from certbroker.services.inbox import Inbox
 
 _TICK_SECONDS: Final = 1.0
 _HOUSEKEEPING_SECONDS: Final = 60.0
-_PRUNING_SECONDS: Final = 3600.0
+_SELDOM_SECONDS: Final = 3600.0
 
 # Between being woken and sweeping, so that certificates that are asked for together are made and stored together.
 _GATHER_SECONDS: Final = 0.02
@@ -54,7 +54,7 @@ class Engine:
             next_run_time=datetime.now(UTC),
         )
         self._ticker.add_job(
-            self._prune, "interval", seconds=_PRUNING_SECONDS, id="pruning", next_run_time=datetime.now(UTC)
+            self._seldom, "interval", seconds=_SELDOM_SECONDS, id="seldom", next_run_time=datetime.now(UTC)
         )
         self._ticker.start()
         self._thread.start()
@@ -111,12 +111,13 @@ class Engine:
             except Exception:
                 _log.exception("housekeeping failed", chore=chore.__name__)
 
-    def _prune(self) -> None:
-        try:
-            if pruned := self._broker.deliveries.prune():
-                _log.info("deliveries that ended long ago were forgotten", count=pruned)
-        except Exception:
-            _log.exception("deliveries could not be pruned")
+    def _seldom(self) -> None:
+        """Chores that look at much."""
+        for chore in (self._broker.deliveries.prune, self._broker.digests.publish_due):
+            try:
+                chore()
+            except Exception:
+                _log.exception("housekeeping failed", chore=chore.__name__)
 
     def _purge(self) -> None:
         while purged := self._broker.deletions.purge_due():

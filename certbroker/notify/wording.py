@@ -121,7 +121,12 @@ def _facts(notification: Notification) -> list[tuple[str, str]]:
     if event.type is not EventType.VAULT_DIGEST:
         found |= event.details
     found["Happened"] = f"{event.at:%Y-%m-%d %H:%M:%S} UTC"
-    return [(one_line(label, 60), one_line(value, _MAX_TEXT)) for label, value in found.items() if value]
+    return [(_label(label), one_line(value, _MAX_TEXT)) for label, value in found.items() if value]
+
+
+def _label(text: str) -> str:
+    line = one_line(text, 60)
+    return line[:1].upper() + line[1:]
 
 
 def _date(seconds: int | None) -> str:

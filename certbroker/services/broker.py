@@ -12,6 +12,7 @@ from certbroker.services.channels import Channels
 from certbroker.services.contacts import Contacts
 from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
+from certbroker.services.digests import Digests
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
@@ -44,6 +45,7 @@ class Broker:
     contacts: Contacts
     channels: Channels
     deliveries: Deliveries
+    digests: Digests
     board: Board
     listings: Listings
     deletions: Deletions

@@ -7,7 +7,9 @@ from typing import Final
 
 import structlog
 
+from certbroker.domain.channels import LONGEST_PAUSE
 from certbroker.ports.clock import Clock
+from certbroker.services.deliveries import LEASE
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 
@@ -48,6 +50,7 @@ class Housekeeping:
             jumped = last is not None and last - now > _JUMP
             if jumped:
                 transaction.lifecycles.call_back(now, _LOOK_AGAIN)
+                transaction.channels.call_back(now, now + 2 * LONGEST_PAUSE, now + LEASE)
             return jumped
 
         if self._store.write(work):

@@ -16,7 +16,7 @@ from certbroker.domain.events import FOR_PEOPLE
 from certbroker.domain.records import SealedBytes
 from certbroker.store.operations import micros
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
-from certbroker.store.tables import ChannelRow, ContactsRow
+from certbroker.store.tables import ChannelRow, ContactsRow, OutboxRow
 
 _c = ChannelRow
 _COLUMNS = (
@@ -76,6 +76,12 @@ _KEEP = Statement(update(_c).where(*_OWNED).values(**_STATE, lease_until=bindpar
 _RELEASE = Statement(update(_c).where(*_OWNED).values(**_STATE, lease_until=0, act_at=bindparam("new_act_at")))
 _HURRY = Statement(update(_c).where(*_THIS).values(act_at=bindparam("new_act_at")))
 _RELEASE_ALL = Statement(update(_c).where(col(_c.lease_until) > 0).values(lease_until=0))
+# What was put off further than it can be was put off by a clock that has gone back since.
+_CALL_BACK = (
+    Statement(update(_c).where(col(_c.act_at) > bindparam("latest")).values(act_at=bindparam("now"))),
+    Statement(update(_c).where(col(_c.lease_until) > bindparam("lease")).values(lease_until=bindparam("lease"))),
+    Statement(update(OutboxRow).where(col(OutboxRow.act_at) > bindparam("latest")).values(act_at=bindparam("now"))),
+)
 _VAULTS = Statement(choose(_c.vault_id).distinct())
 _EVENTS: Final = " ".join(sorted(FOR_PEOPLE))
 
@@ -191,6 +197,11 @@ class Channels:
     def hurry(self, vault: int, name: str, now: datetime) -> None:
         """End the pause of a channel."""
         _HURRY.run(self._cursor, vault=vault, name=name.lower(), new_act_at=micros(now))
+
+    def call_back(self, now: datetime, latest: datetime, lease: datetime) -> None:
+        """Have delivered now what was put off beyond `latest`, and end leases at `lease`: the clock has gone back."""
+        for statement in _CALL_BACK:
+            statement.run(self._cursor, now=micros(now), latest=micros(latest), lease=micros(lease))
 
     def release_all(self) -> None:
         """End all leases: for a start at which no other process can hold one."""

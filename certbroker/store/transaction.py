@@ -13,6 +13,7 @@ from certbroker.store.lifecycles import Lifecycles
 from certbroker.store.objects import Objects
 from certbroker.store.operations import Operations
 from certbroker.store.outbox import Outbox
+from certbroker.store.overviews import Overviews
 from certbroker.store.statement import Cursor
 from certbroker.store.vaults import Vaults
 
@@ -30,6 +31,7 @@ class SQLTransaction:
         "objects",
         "operations",
         "outbox",
+        "overviews",
         "vaults",
     )
 
@@ -41,6 +43,7 @@ class SQLTransaction:
         self.lifecycles = Lifecycles(cursor)
         self.channels = Channels(cursor)
         self.outbox = Outbox(cursor)
+        self.overviews = Overviews(cursor)
         self.identities = Identities(cursor)
         self.budgets = Budgets(cursor)
         self.audited: list[bytes] = []

@@ -24,6 +24,7 @@ from certbroker.ports.notifier import (
 from certbroker.services.channels import MOST_CHANNELS, ChannelChanges, Channels
 from certbroker.services.contacts import Contacts
 from certbroker.services.deliveries import LEASE, Deliveries
+from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
 from certbroker.services.outbox import publish
 from certbroker.store import outbox
@@ -296,6 +297,27 @@ def test_a_target_is_asked_whether_it_wants_to_be_told_once_and_again_after_a_ch
     bench.publish(bench.event("4"))
     bench.turn()
     assert (4, 3) == (len(bench.notifier.told), bench.notifier.confirmed)
+
+
+def test_what_a_wrong_clock_put_off_is_told_when_the_clock_has_gone_back(bench: Bench) -> None:
+    bench.channel()
+    housekeeping = Housekeeping(bench.store, bench.clock)
+    bench.clock.forward(timedelta(days=400))
+    housekeeping.beat()
+    bench.publish(bench.event("1"))
+    bench.notifier.steps = [_raise(_AWAY)]
+    bench.turn()
+    bench.publish(bench.event("2"))
+    assert 0 == len(bench.claim())
+    bench.clock.forward(LONGEST_PAUSE)
+    assert 1 == len(bench.claim())
+    bench.clock.forward(-timedelta(days=400))
+    assert 0 == bench.turn()
+    housekeeping.beat()
+    bench.clock.forward(LEASE)
+    bench.turn()
+
+    assert {"1", "2"} == {each.event.step for each in bench.notifier.told}
 
 
 def test_one_channel_is_claimed_by_one_worker(bench: Bench) -> None:

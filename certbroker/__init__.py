@@ -5,6 +5,6 @@ A map, from the outside in:
     cli       the command line                     app, config   what is put together, and how it is configured
     web       HTTP: Key Vault, OAuth, admin        engine        the ticker over due work
     services  the use cases, a transaction each    store         the database · keystore: keys and the seal
-    egress    the way out                          issuers/      where certificates come from (beside this package)
+    egress    the way out · notify: who is told    issuers/      where certificates come from (beside this package)
     ports     what services need, as protocols     domain        values and decisions, without I/O
 """

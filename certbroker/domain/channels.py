@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 from certbroker.domain.records import Identity, SealedBytes
@@ -31,6 +31,14 @@ class Outcome(StrEnum):
     """It could not be delivered; somebody may have it tried again."""
 
 
+class Lane(IntEnum):
+    """How far a channel can be trusted not to hang. Each lane has threads of its own."""
+
+    PROVEN = 0
+    NEW = 1
+    FAILING = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """How deliveries have gone. `failures` counts those in a row that were the target's fault.
@@ -43,6 +51,12 @@ class Health:
     failing_since: datetime | None = None
     failures: int = 0
     reason: str = ""
+
+    @property
+    def lane(self) -> Lane:
+        if self.failures:
+            return Lane.FAILING
+        return Lane.NEW if self.last_success is None else Lane.PROVEN
 
     def succeeded(self, now: datetime, note: str = "") -> Health:
         return replace(self, last_success=now, failing_since=None, failures=0, reason=note)

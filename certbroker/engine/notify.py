@@ -1,21 +1,22 @@
 """Which channels have something to deliver, and who delivers it.
 
 A channel is claimed by lease and worked on by one thread at a time, so that a target that hangs delays only its own
-channel. Channels that fail get some of the threads only: however many targets hang, the others are told.
+channel. Channels that work, that are new, and that fail have threads of their own: however many targets hang, those
+that work are told.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from certbroker.domain.channels import Channel
+from certbroker.domain.channels import Channel, Lane
 from certbroker.services.deliveries import Deliveries
 from certbroker.services.inbox import Inbox
 
-_THREADS: Final = 24
-_FOR_FAILING: Final = 8
+_THREADS: Final = {Lane.PROVEN: 16, Lane.NEW: 8, Lane.FAILING: 8}
 
 
 class NotifySweep:
@@ -24,25 +25,20 @@ class NotifySweep:
     def __init__(self, deliveries: Deliveries, inbox: Inbox) -> None:
         self._deliveries = deliveries
         self._inbox = inbox
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="notify")
+        self._threads = ThreadPoolExecutor(sum(_THREADS.values()), thread_name_prefix="notify")
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._busy = 0
-        self._busy_failing = 0
+        self._busy: Counter[Lane] = Counter()
 
     def sweep(self) -> int:
         """Claim what is due and has a free thread; return how much that was."""
         with self._lock:
-            free, free_for_failing = _THREADS - self._busy, _FOR_FAILING - self._busy_failing
-        chosen = self._deliveries.due(free, failing=False) if free > 0 else []
-        left = min(free - len(chosen), free_for_failing)
-        if left > 0:
-            chosen += self._deliveries.due(left, failing=True)
+            free = {lane: threads - self._busy[lane] for lane, threads in _THREADS.items()}
+        chosen = [due for lane, count in free.items() if count for due in self._deliveries.due(lane, count)]
         claimed = self._deliveries.claim(chosen)
         for channel in claimed:
             with self._lock:
-                self._busy += 1
-                self._busy_failing += channel.health.failures > 0
+                self._busy[channel.health.lane] += 1
             self._threads.submit(self._work, channel)
         return len(claimed)
 
@@ -56,6 +52,5 @@ class NotifySweep:
             self._deliveries.work(channel, lambda: not self._stopping.is_set())
         finally:
             with self._lock:
-                self._busy -= 1
-                self._busy_failing -= channel.health.failures > 0
+                self._busy[channel.health.lane] -= 1
             self._inbox.wake()

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from certbroker.domain.channels import CONTACTS, Channel, Outcome, pause
+from certbroker.domain.channels import CONTACTS, Channel, Lane, Outcome, pause
 from certbroker.domain.errors import BrokerError, LeaseLost
 from certbroker.domain.events import WARNINGS, Event
 from certbroker.domain.objects import object_path
@@ -66,9 +66,9 @@ class Deliveries:
         self._clock: Clock = resources.clock
         self._vault_url = vault_url
 
-    def due(self, count: int, *, failing: bool) -> list[DueChannel]:
-        """So many of the channels that could be claimed now: of those that fail, or of those that do not."""
-        return self._store.glance().channels.due(self._clock.now(), count, failing=failing)
+    def due(self, lane: Lane, count: int) -> list[DueChannel]:
+        """So many of the channels of a lane that could be claimed now."""
+        return self._store.glance().channels.due(self._clock.now(), lane, count)
 
     def claim(self, due: list[DueChannel]) -> list[Channel]:
         """Claim those of the channels that are still due and that nobody else has claimed meanwhile."""

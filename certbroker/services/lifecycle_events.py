@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from certbroker.domain.events import Event, EventType
+from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.lifecycle import EXPIRED, Lifecycle, Step
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Operation, Version
@@ -61,7 +61,7 @@ def suggested(vault_id: int, version: Version, suggestion: Suggestion, now: date
 
 def _event(kind: EventType, vault_id: int, version: Version, key: str, message: str, now: datetime) -> Event:
     return Event(
-        f"{vault_id}/{version.name.lower()}/{version.version}/{key}",
+        event_id(kind, vault_id, Kind.CERTIFICATE, version.name, version.version, key),
         kind,
         vault_id,
         Kind.CERTIFICATE,

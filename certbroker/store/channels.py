@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import bindparam, case, delete, func, insert, literal, update
 from sqlmodel import col
 
-from certbroker.domain.channels import CONTACTS, Channel, Health
+from certbroker.domain.channels import CONTACTS, Channel, Health, Lane
 from certbroker.domain.errors import LeaseLost
 from certbroker.domain.events import FOR_PEOPLE
 from certbroker.domain.records import SealedBytes
@@ -46,7 +46,7 @@ _PUT = Statement(
                 "events",
                 "enabled",
                 "state",
-                "failing",
+                "lane",
                 "updated",
                 "act_at",
                 "kek",
@@ -61,7 +61,7 @@ _INSERT = insertion(_c)
 _REMOVE = Statement(delete(_c).where(*_THIS))
 _CANDIDATES = Statement(
     choose(_c.vault_id, _c.name)
-    .where(col(_c.failing) == bindparam("failing"), *_DUE)
+    .where(col(_c.lane) == bindparam("lane"), *_DUE)
     .order_by(col(_c.act_at))
     .limit(bindparam("count"))
 )
@@ -71,7 +71,7 @@ _CLAIM = Statement(
     .values(lease_until=bindparam("until"), fence=col(_c.fence) + 1)
     .returning(*(col(column) for column in _COLUMNS))
 )
-_STATE: Final[dict[str, Any]] = {"state": bindparam("new_state"), "failing": bindparam("new_failing")}
+_STATE: Final[dict[str, Any]] = {"state": bindparam("new_state"), "lane": bindparam("new_lane")}
 _KEEP = Statement(update(_c).where(*_OWNED).values(**_STATE, lease_until=bindparam("until")))
 _RELEASE = Statement(update(_c).where(*_OWNED).values(**_STATE, lease_until=0, act_at=bindparam("new_act_at")))
 _HURRY = Statement(update(_c).where(*_THIS).values(act_at=bindparam("new_act_at")))
@@ -91,8 +91,8 @@ def _contacts_channels() -> Statement:
     columns: dict[str, Any] = {
         "vault_id": ContactsRow.vault_id, "name": literal(CONTACTS), "display": literal(CONTACTS),
         "kind": literal(CONTACTS), "settings": literal('{"options":{}}'), "events": literal(_EVENTS),
-        "enabled": bindparam("enabled"), "state": literal("{}"), "failing": literal(0), "created": bindparam("now"),
-        "updated": bindparam("now"), "lease_until": literal(0), "fence": literal(0),
+        "enabled": bindparam("enabled"), "state": literal("{}"), "lane": literal(int(Lane.NEW)),
+        "created": bindparam("now"), "updated": bindparam("now"), "lease_until": literal(0), "fence": literal(0),
     }  # fmt: skip
     missing = choose(*columns.values()).where(
         ~choose(_c.name).where(col(_c.vault_id) == col(ContactsRow.vault_id), col(_c.name) == CONTACTS).exists()
@@ -175,9 +175,9 @@ class Channels:
         _ADD_CONTACTS.run(self._cursor, now=int(now.timestamp()), enabled=int(enabled))
         _ENABLE_CONTACTS.run(self._cursor, new_enabled=int(enabled))
 
-    def due(self, now: datetime, count: int, *, failing: bool) -> list[DueChannel]:
-        """Channels that could be claimed now, the longest due first: those that fail, or those that do not."""
-        rows = _CANDIDATES.all(self._cursor, failing=int(failing), now=micros(now), count=count)
+    def due(self, now: datetime, lane: Lane, count: int) -> list[DueChannel]:
+        """Channels of a lane that could be claimed now, the longest due first."""
+        rows = _CANDIDATES.all(self._cursor, lane=int(lane), now=micros(now), count=count)
         return [DueChannel(*row) for row in rows]
 
     def claim(self, due: DueChannel, now: datetime, lease: timedelta) -> Channel | None:
@@ -226,7 +226,7 @@ def _state(health: Health) -> str:
 
 
 def _health(health: Health) -> dict[str, Any]:
-    return {"new_state": _state(health), "new_failing": int(health.failures > 0)}
+    return {"new_state": _state(health), "new_lane": int(health.lane)}
 
 
 def _values(channel: Channel) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def _values(channel: Channel) -> dict[str, Any]:
         "events": " ".join(channel.events),
         "enabled": int(channel.enabled),
         "state": _state(channel.health),
-        "failing": int(channel.health.failures > 0),
+        "lane": int(channel.health.lane),
         "updated": channel.updated,
         "kek": sealed and sealed.kek,
         "dek": sealed and sealed.dek,

@@ -268,7 +268,7 @@ class ChannelRow(SQLModel, table=True):
     """
 
     __tablename__ = "channels"
-    __table_args__ = (Index("channels_due", "failing", "act_at", sqlite_where=text("act_at IS NOT NULL")),)
+    __table_args__ = (Index("channels_due", "lane", "act_at", sqlite_where=text("act_at IS NOT NULL")),)
 
     vault_id: int = Field(primary_key=True)
     name: str = Field(primary_key=True)
@@ -278,7 +278,7 @@ class ChannelRow(SQLModel, table=True):
     events: str = Field(sa_column=Column(Text, nullable=False))
     enabled: int
     state: str = Field(sa_column=Column(Text, nullable=False))
-    failing: int = 0
+    lane: int
     created: int = Field(sa_column=_big())
     updated: int = Field(sa_column=_big())
     act_at: int | None = Field(default=None, sa_column=_big(nullable=True))

@@ -80,16 +80,18 @@ def test_a_new_certificate_is_told_with_its_key_and_secret_under_their_own_ids(
 
 
 def test_a_target_that_hangs_delays_nobody(wire: Wire, receiver: Receiver) -> None:
+    _hook(wire, receiver)
+    wire.ok("POST", "/channels/hook/test")
+    until("it works", lambda: len(receiver.events) == 1 or None)
     with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as silent:
         port = silent.getsockname()[1]
         for number in range(12):
             url = f"https://127.0.0.1:{port}/"
             wire.ok("PUT", f"/channels/silent-{number}", {"kind": "webhook", "settings": {"url": url}})
-        wire.ok("PUT", "/secrets/first", {"value": "x"})
-        _hook(wire, receiver)
-        wire.ok("PUT", "/secrets/second", {"value": "x"})
+        for name in ("first", "second"):
+            wire.ok("PUT", f"/secrets/{name}", {"value": "x"})
 
-        until("it is told", lambda: len(receiver.events) == 1 or None, 10)
+        until("both are told", lambda: len(receiver.events) == 3 or None, 10)
         for number in range(12):
             wire.ok("DELETE", f"/channels/silent-{number}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -9,11 +10,12 @@ import pytest
 
 from certbroker.app import Core
 from certbroker.domain.audit import Caller
-from certbroker.domain.channels import LONGEST_PAUSE, Channel, Outcome
+from certbroker.domain.channels import LONGEST_PAUSE, Channel, Lane, Outcome
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.records import Contact
+from certbroker.engine.notify import NotifySweep
 from certbroker.ports.notifier import (
     NotDelivered,
     Notification,
@@ -104,8 +106,7 @@ class Bench:
         self.store.write(lambda transaction: publish(transaction, *events))
 
     def claim(self) -> list[Channel]:
-        due = self.deliveries.due(10, failing=False) + self.deliveries.due(10, failing=True)
-        return self.deliveries.claim(due)
+        return self.deliveries.claim([due for lane in Lane for due in self.deliveries.due(lane, 10)])
 
     def turn(self) -> int:
         """One sweep; how many channels it had to work on."""
@@ -318,6 +319,38 @@ def test_what_a_wrong_clock_put_off_is_told_when_the_clock_has_gone_back(bench: 
     bench.turn()
 
     assert {"1", "2"} == {each.event.step for each in bench.notifier.told}
+
+
+def test_however_many_targets_hang_those_that_work_are_told(bench: Bench) -> None:
+    bench.channel("proven", events=("SecretExpired",))
+    bench.channels.test(bench.caller, bench.vault, "proven")
+    bench.turn()
+    for number in range(40):
+        bench.channel(f"hangs-{number}", kind="mail", events=("IssuerWarning",))
+    freed, told = threading.Event(), threading.Event()
+
+    def hang(notification: Notification) -> str:
+        freed.wait(30)
+        return ""
+
+    def tell(notification: Notification) -> str:
+        told.set()
+        return ""
+
+    bench.mailer.steps = [hang] * 40
+    bench.publish(bench.event())
+    bench.notifier.steps = [tell]
+    sweep = NotifySweep(bench.deliveries, Inbox())
+    try:
+        for _ in range(4):
+            sweep.sweep()
+        bench.publish(bench.event("2", EventType.SECRET_EXPIRED))
+        sweep.sweep()
+
+        assert told.wait(20)
+    finally:
+        freed.set()
+        sweep.stop()
 
 
 def test_one_channel_is_claimed_by_one_worker(bench: Bench) -> None:

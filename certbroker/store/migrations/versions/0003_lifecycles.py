@@ -76,7 +76,7 @@ def upgrade() -> None:
         sa.Column("events", sa.Text(), nullable=False),
         sa.Column("enabled", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("failing", sa.Integer(), nullable=False),
+        sa.Column("lane", sa.Integer(), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("updated", sa.BigInteger(), nullable=False),
         sa.Column("act_at", sa.BigInteger(), nullable=True),
@@ -88,7 +88,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("vault_id", "name"),
     )
     op.create_index(
-        "channels_due", "channels", ["failing", "act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL")
+        "channels_due", "channels", ["lane", "act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL")
     )
     op.create_table(
         "outbox",

@@ -207,8 +207,7 @@ class Operations:
         if operation.cancellation_requested:
             self._abandon(operation)
             return self._settlement(operation, states.CancelRequested())
-        if now >= operation.deadline:
-            self._abandon(operation)
+        if now >= operation.deadline and isinstance(operation.state, states.Prepared):
             return self._settlement(operation, states.DeadlinePassed())
         try:
             kind = self._issuers.kind(operation.vault_id, operation.issuer)
@@ -260,6 +259,8 @@ class Operations:
 
     def _handed_over(self, operation: Operation, turn: Turn, problem: Problem) -> Settlement:
         """It is another issuer's turn. The one that had it cleans up; it is not asked to finish what it has begun."""
+        if self._clock.now() >= operation.deadline:
+            return self._settlement(operation, states.Unavailable(problem))
         self._abandon(operation)
         after = replace(operation, turn=turn)
         detail = f"The issuer {operation.issuer} could not be used; {after.issuer} is asked instead. {problem.message}"
@@ -362,8 +363,17 @@ class Operations:
             _log.warning("issuer could not clean up", operation=operation.id, reason=str(error))
 
     def _settlement(self, operation: Operation, event: states.Event) -> Settlement:
-        """The state after the event; an end goes on record."""
+        """The state after the event; an end goes on record.
+
+        The deadline is looked at when the issuer has been asked: the certificate may be ready, and only the broker was
+        away.
+        """
         now = self._clock.now()
+        if isinstance(event, states.Waiting | states.Unavailable) and now >= operation.deadline:
+            self._abandon(operation)
+            # What this attempt found is told with the end.
+            operation = replace(operation, state=states.advance(operation.state, event, now))
+            event = states.DeadlinePassed()
         state = states.advance(operation.state, event, now)
         finished = states.is_finished(state)
         after = replace(operation, state=state, sealed_key=None if finished else operation.sealed_key)

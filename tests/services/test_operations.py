@@ -136,7 +136,18 @@ def test_the_deadline_ends_what_takes_too_long(bench: Bench) -> None:
     ended = bench.now(made)
     assert isinstance(ended.state, states.Failed)
     assert "DeadlinePassed" == ended.state.problem.code
-    assert 1 == len(bench.kind.requests)
+    assert 2 == len(bench.kind.requests)
+    bench.clock.forward(timedelta(days=30))
+    assert [] == bench.operations.due(10)
+
+
+def test_what_is_ready_when_the_broker_comes_back_after_the_deadline_is_kept(bench: Bench) -> None:
+    made = bench.ask(wait(60), bench.issue)
+    bench.turn()
+    bench.clock.forward(states.DEADLINE * 2)
+    bench.turn()
+
+    assert isinstance(bench.now(made).state, states.Completed)
 
 
 def test_a_cancelled_operation_is_not_asked_for_any_more(bench: Bench) -> None:

@@ -17,11 +17,10 @@ The rules:
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 from josepy.json_util import encode_b64jose
@@ -46,14 +45,13 @@ from issuers.acme.chain import der, download, has_key, missing_names
 from issuers.acme.challenges import Publisher
 from issuers.acme.csr import csr_key
 from issuers.acme.identifiers import Unorderable, identifiers_of
-from issuers.acme.lost_orders import find_lost_order
 from issuers.acme.messages import Identifier, Order, read_order
+from issuers.acme.ordering import Ordering
 from issuers.acme.pauses import pause_after, stamp, stamped
 from issuers.acme.problem import CARefused, Nonsense, is_transient, refusal_of
-from issuers.acme.replacing import ALREADY_REPLACED, objects, predecessor
-from issuers.acme.settings import DNS_PERSIST_01, ACMEOptions
+from issuers.acme.settings import ACMEOptions
 from issuers.acme.standing import StandingRecords
-from issuers.acme.steps import StartOver, Steps
+from issuers.acme.steps import Later, StartOver, Steps
 from issuers.acme.transport import Authority
 
 _log: Final = logging.getLogger(__name__)
@@ -66,7 +64,6 @@ _FINALIZE_AGAIN: Final = timedelta(minutes=1)
 # How long an order may be missing at the CA after it was made, and after it was finalized, before it counts as gone.
 _LAG: Final = timedelta(seconds=10)
 _LAG_AFTER_FINALIZE: Final = timedelta(minutes=1)
-_BETWEEN_ORDERS: Final = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +114,7 @@ class OrderRun:
             return self._refuse(steps, error.problem)
         except _GivenUp as error:
             return self._refuse(steps, error.problem)
-        except _Later as error:
+        except Later as error:
             return error.reply
 
     def _is_committed(self) -> bool:
@@ -184,86 +181,18 @@ class OrderRun:
         if entry is not None:
             self.authority.known.claim(entry["url"], self.request.operation_id)
             return self._look(steps, entry["url"])
-        wanted = dict(steps.intended("order") or {})
-        if wanted.get("asked") == "yes":
-            known = [entry["url"] for earlier in Steps.all(self.journal) if (entry := earlier.recorded("order"))]
-            found = find_lost_order(self.account, self.authority, self.request, identifiers, known)
-            if found is not None:
-                steps.record("order", url=found.url, at=stamp(self.clock.now()), found="in the account's orders")
-                return found, None
-        return self._new_order(steps, identifiers, wanted)
-
-    def _new_order(
-        self, steps: Steps, identifiers: tuple[Identifier, ...], wanted: dict[str, str]
-    ) -> tuple[Order, timedelta | None]:
-        self._pace(steps, wanted)
-        directory = self.authority.directory(self.clock)
-        if steps.number > 1 and self.options.challenge == DNS_PERSIST_01:
-            # An order that only waits for a person to publish a record would expire again.
-            waiting = self.standing.await_for(identifiers, directory, self.account.ensure(), steps)
-            if waiting is not None:
-                raise _Later(waiting)
-        payload: dict[str, Any] = {"identifiers": [identifier.json() for identifier in identifiers]}
-        if self.options.profile is not None:
-            if directory.profiles is None or self.options.profile not in directory.profiles:
-                raise Unorderable(
-                    f"The CA has no profile {self.options.profile!r}; it has "
-                    f"{', '.join(sorted(directory.profiles or ())) or 'none'}. "
-                    "Correct profile= in the issuer's options."
-                )
-            payload["profile"] = self.options.profile
-        names = json.dumps([identifier.value for identifier in identifiers])
-        about = {**wanted, "identifiers": names, "asked": "yes"}
-        replaced = None
-        if directory.renewal_info is not None and "unreplaced" not in wanted:
-            replaced = predecessor(self.request)
-        if replaced is not None:
-            payload["replaces"] = about["replaces"] = replaced
-        self.budget.admit(steps.order, identifiers, replaces=replaced is not None)
-        steps.intend("order", **about)
-        failpoint("acme.order.before")
-        try:
-            answer = self.account.post(directory.new_order, payload)
-        except CARefused as error:
-            if replaced is not None:
-                failures = int(wanted.get("failures", "0")) + (error.status == 500)
-                if objects(error, failures):
-                    return self._without_predecessor(steps, identifiers, about, error)
-                about["failures"] = str(failures)
-            # Below 500 there is no order to look for the next time. Above, one may have been made all the same.
-            if error.status < 500:
-                about |= {"asked": "no", "answered": error.kind}
-            steps.intend("order", **about)
-            raise
-        failpoint("acme.order.after-call")
-        url = answer.location()
-        self.authority.known.claim(url, self.request.operation_id)
-        steps.record("order", url=url, at=stamp(self.clock.now()))
-        failpoint("acme.order.recorded")
-        return read_order(answer.json(), url), None
-
-    def _without_predecessor(
-        self, steps: Steps, identifiers: tuple[Identifier, ...], about: dict[str, str], error: CARefused
-    ) -> tuple[Order, timedelta | None]:
-        """Order at once, and for the rest of the operation, without saying what is replaced.
-
-        Where an order for the replacement exists already, it may be one of ours that got lost. A CA that does not list
-        orders, such as Let's Encrypt, gives a pending one again to whoever orders the same names.
-        """
-        _log.warning("The CA does not take an order as the replacement of a certificate: %s", error)
-        may_exist = error.kind == ALREADY_REPLACED or error.status >= 500
-        about = {field: text for field, text in about.items() if field != "replaces"}
-        steps.intend("order", **about | {"asked": "yes" if may_exist else "no", "unreplaced": error.kind})
-        self.budget.ended(steps.order)  # It is another order to the budgets.
-        failpoint("acme.order.unreplaced")
-        return self._order(steps, identifiers)
-
-    def _pace(self, steps: Steps, wanted: dict[str, str]) -> None:
-        """The second order may follow the first at once; the others not, whatever goes wrong at the CA."""
-        since, now = stamped(wanted.get("at")), self.clock.now()
-        if steps.number > 2 and since is not None and timedelta(0) <= now - since < _BETWEEN_ORDERS:
-            left = _BETWEEN_ORDERS - (now - since)
-            raise _Later(StillWaiting(left, f"Another order will be made. {wanted.get('because', '')}"))
+        ordering = Ordering(
+            self.options,
+            self.authority,
+            self.account,
+            self.budget,
+            self.standing,
+            self.clock,
+            self.request,
+            steps,
+            identifiers,
+        )
+        return ordering.obtain(), None
 
     def _look(self, steps: Steps, url: str) -> tuple[Order, timedelta | None]:
         """The order as the CA has it now, and the pause it asked for. Raises StartOver when it is gone."""
@@ -287,7 +216,7 @@ class OrderRun:
         now = self.clock.now()
         patience = _LAG_AFTER_FINALIZE if finalized else _LAG
         if since is not None and timedelta(0) <= now - since < patience:
-            return _Later(StillWaiting(pause_after(since, now), "The CA does not show the order at the moment."))
+            return Later(StillWaiting(pause_after(since, now), "The CA does not show the order at the moment."))
         return StartOver("The order had vanished from the CA.")
 
     def _finalize(self, steps: Steps, identifiers: tuple[Identifier, ...], order: Order) -> Reply:
@@ -421,12 +350,6 @@ class OrderRun:
             _log.warning("An answer to a challenge could not be withdrawn: %s", error)
             return False
         return True
-
-
-class _Later(Exception):
-    def __init__(self, reply: StillWaiting) -> None:
-        super().__init__(reply.detail)
-        self.reply = reply
 
 
 class _GivenUp(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from certbroker.ports.issuer import Journal
+from certbroker.ports.issuer import Journal, StillWaiting
 
 # Let's Encrypt issues five certificates for the same names in a week; more orders than that are a loop.
 MAX_ATTEMPTS: Final = 5
@@ -14,6 +14,14 @@ MAX_ATTEMPTS: Final = 5
 
 class StartOver(Exception):
     """The order leads nowhere, and a new one may."""
+
+
+class Later(Exception):
+    """There is nothing to do now but to wait."""
+
+    def __init__(self, reply: StillWaiting) -> None:
+        super().__init__(reply.detail)
+        self.reply = reply
 
 
 @dataclass(frozen=True, slots=True)

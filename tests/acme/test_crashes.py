@@ -12,7 +12,7 @@ from cryptography import x509
 from certbroker.domain.errors import LeaseLost
 from certbroker.ports.egress import EgressFailed, OutsideResponse
 from certbroker.ports.issuer import IssuerUnavailable, StillWaiting
-from issuers.acme import account, authorizing, order
+from issuers.acme import account, authorizing, order, ordering
 from issuers.acme.account import Account
 from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import read_order
@@ -49,7 +49,7 @@ class Crash(BaseException):
 @pytest.fixture
 def failpoints(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], None]], None]:
     def install(reached: Callable[[str], None]) -> None:
-        for module in (account, authorizing, order):
+        for module in (account, authorizing, order, ordering):
             monkeypatch.setattr(module, "failpoint", reached)
 
     return install

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbroker.ports.issuer import IssuerUnavailable, RequestRefused, StillWaiting
-from issuers.acme import order, transport
+from issuers.acme import order, ordering, transport
 from tests.support.acme_ports import (
     MemoryJournal,
     NoBoard,
@@ -375,7 +375,7 @@ def test_an_order_whose_description_is_unreadable_is_kept_by_its_url(scripted: S
 def test_a_vanished_order_is_made_again_and_not_for_ever(
     scripted: ScriptedCA, ca: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order, "_BETWEEN_ORDERS", timedelta(0))
+    monkeypatch.setattr(ordering, "_BETWEEN_ORDERS", timedelta(0))
     monkeypatch.setattr(order, "_LAG", timedelta(0))
     monkeypatch.setattr(order, "_LAG_AFTER_FINALIZE", timedelta(0))
     scripted.fault("order", lambda exchange: exchange.problem(404, "malformed", "no such order"), times=2)

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, RequestRefused
-from issuers.acme import order
+from issuers.acme import ordering
 from issuers.acme.renewal_info import certificate_id
 from pebble.launcher import Pebble
 from tests.support.acme_ports import (
@@ -278,4 +278,4 @@ def _crash_at(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
         if name == point:
             raise Crash
 
-    monkeypatch.setattr(order, "failpoint", reached)
+    monkeypatch.setattr(ordering, "failpoint", reached)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -12,13 +12,13 @@ import structlog
 from certbroker.domain import chain as chains
 from certbroker.domain import operation as states
 from certbroker.domain.audit import engine_caller, record
-from certbroker.domain.csr import build_csr
 from certbroker.domain.errors import BrokerError, Invalid, LeaseLost, NotFound
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Cause, Operation, Turn
+from certbroker.domain.turns import is_too_long, next_turn
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
@@ -38,12 +38,10 @@ from certbroker.services.completion import Completion, store
 from certbroker.services.issuers import Issuers
 from certbroker.services.journal import LEASE, OperationJournal
 from certbroker.services.naming import new_version
+from certbroker.services.operation_keys import OperationKeys
 from certbroker.store.database import SQLiteStore
 from certbroker.store.operations import Due
 from certbroker.store.transaction import SQLTransaction
-
-# So long an issuer may be down or limited before a standby issuer is asked, where the policy names one.
-STANDBY_AFTER: Final = timedelta(minutes=10)
 
 _BRING_AT_ONCE: Final = 1000
 
@@ -73,6 +71,7 @@ class Operations:
         self._issuers = issuers
         self._clock = clock
         self._owner = owner
+        self._keys = OperationKeys(store, seal, keystore, clock)
 
     def due(self, count: int, passed_over: Collection[tuple[int, str]] = ()) -> list[Due]:
         """Operations that could be claimed now, but for those at issuers (vault id and name) that are passed over."""
@@ -215,11 +214,11 @@ class Operations:
                 problem = stopped(self._store, operation, now)
                 if problem is not None:
                     return self._settlement(operation, states.Refused(problem))
-                operation, key = self._make_key(operation, merge=kind.manual, save=not (kind.local or kind.manual))
+                operation, key = self._keys.make(operation, kind)
                 if kind.manual:
-                    return Settlement(operation, _saving(operation))
+                    return Settlement(operation, lambda transaction: transaction.operations.save(operation))
             else:
-                key = self._key(operation)
+                key = self._keys.load(operation)
             issuer = self._issuers.open(operation.vault_id, operation.issuer)
             reply = issuer.advance(self._request(operation, key), OperationJournal(self._store, self._clock, operation))
             return self._taken(operation, key, reply)
@@ -241,12 +240,9 @@ class Operations:
     def _unavailable(self, operation: Operation, unavailable: IssuerUnavailable) -> Settlement:
         """Wait, or ask a standby issuer when the wait is too long."""
         now = self._clock.now()
-        turn, retry_at = operation.turn, unavailable.retry_at
-        patience = (turn.since or operation.created) + STANDBY_AFTER
-        too_long = now >= patience or (retry_at is not None and retry_at >= patience)
         following = next_turn(operation, now)
-        if following is None or unavailable.committed or not too_long:
-            return self._settlement(operation, states.Unavailable(unavailable.problem, retry_at))
+        if following is None or unavailable.committed or not is_too_long(operation, unavailable.retry_at, now):
+            return self._settlement(operation, states.Unavailable(unavailable.problem, unavailable.retry_at))
         return self._handed_over(operation, following, unavailable.problem)
 
     def _refused(self, operation: Operation, problem: Problem) -> Settlement:
@@ -272,41 +268,6 @@ class Operations:
             transaction.operations.save(after)
 
         return Settlement(operation, write)
-
-    def _make_key(self, operation: Operation, *, merge: bool, save: bool) -> tuple[Operation, PrivateKey]:
-        """Make or reuse the key and build the CSR.
-
-        The step is saved at once if the key will be known outside. Where the issuer is local a crash just repeats it.
-        """
-        key = self._reusable_key(operation) or self._keystore.generate(operation.policy.key)
-        csr = build_csr(operation.policy, key)
-        now = self._clock.now()
-        made = replace(operation, state=states.advance(operation.state, states.KeyMade(csr, merge), now))
-        if merge or save:
-            sealed = self._seal.close(operation.key_identity, self._keystore.encode(key))
-            made = replace(made, sealed_key=sealed)
-        if save:
-            failpoint("operation.key.before")
-            self._store.write(_saving(made, now + LEASE))
-            failpoint("operation.key.after")
-        return made, key
-
-    def _reusable_key(self, operation: Operation) -> PrivateKey | None:
-        """The key of the current version, where the policy wants it again and it still fits."""
-        if not operation.policy.reuse_key:
-            return None
-        current = self._store.glance().objects.get(operation.vault_id, Kind.KEY, operation.name)
-        if current is None or current.sealed is None or current.key is None:
-            return None
-        spec = operation.policy.key
-        if (current.key.kty, current.key.size, current.key.curve) != (spec.kty, spec.size, spec.curve):
-            return None
-        return self._keystore.load(self._seal.open(current.identity(operation.vault_id), current.sealed))
-
-    def _key(self, operation: Operation) -> PrivateKey:
-        if operation.sealed_key is None:
-            raise AssertionError("an operation past its first step has a key")
-        return self._keystore.load(self._seal.open(operation.key_identity, operation.sealed_key))
 
     def _taken(self, operation: Operation, key: PrivateKey, reply: Reply) -> Settlement:
         """What the issuer's reply means for the operation."""
@@ -357,7 +318,7 @@ class Operations:
         try:
             issuer = self._issuers.open(operation.vault_id, operation.issuer)
             if isinstance(issuer, Abandons):
-                request = self._request(operation, self._key(operation))
+                request = self._request(operation, self._keys.load(operation))
                 issuer.abandon(request, OperationJournal(self._store, self._clock, operation))
         except (BrokerError, IssuerUnavailable) as error:
             _log.warning("issuer could not clean up", operation=operation.id, reason=str(error))
@@ -399,11 +360,3 @@ def _extension(operation: Operation, until: datetime) -> Callable[[SQLTransactio
 
 def _nothing(transaction: SQLTransaction) -> None:
     """Write nothing: somebody else does."""
-
-
-def next_turn(operation: Operation, now: datetime) -> Turn | None:
-    """The turn of the next issuer that has not refused, in the policy's order and around; None when there is none."""
-    turn, count = operation.turn, len(operation.policy.issuers)
-    order = [(turn.issuer + step) % count for step in range(1, count)]
-    left = [issuer for issuer in order if issuer not in turn.refused]
-    return Turn(left[0], now, turn.refused) if left else None

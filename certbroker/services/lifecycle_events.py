@@ -34,12 +34,11 @@ def never_issued(vault_id: int, version: Version, operation: Operation, reason: 
     return _event(EventType.CERTIFICATE_NEEDS_PERSON, vault_id, version, operation.id, reason, now)
 
 
-def warning(vault_id: int, version: Version, step: Step, end: datetime, reason: str, now: datetime) -> Event:
+def warning(vault_id: int, version: Version, step: Step, reason: str, now: datetime) -> Event:
     """The end is near, or has come."""
     over = step.name == EXPIRED
     kind = EventType.CERTIFICATE_EXPIRED if over else EventType.CERTIFICATE_NEAR_EXPIRY
-    message = f"The certificate {'expired' if over else 'expires'} on {end:%Y-%m-%d %H:%M} UTC. {reason}"
-    return replace(_event(kind, vault_id, version, step.name, message, now), step=step.name)
+    return replace(_event(kind, vault_id, version, step.name, reason, now), step=step.name)
 
 
 def troubles(vault_id: int, version: Version, lifecycle: Lifecycle, now: datetime) -> Iterator[Event]:

@@ -227,8 +227,7 @@ class Renewals:
         vault_id = care.vault_id
         if due:
             # Where several have passed unseen the last says it all.
-            reason = lifecycle.reason
-            publish(transaction, events.warning(vault_id, version, due[-1], facts.not_after, reason, now))
+            publish(transaction, events.warning(vault_id, version, due[-1], lifecycle.reason, now))
         if look.explained and facts.suggestion is not None:
             publish(transaction, events.suggested(vault_id, version, facts.suggestion, now))
         publish(transaction, *events.troubles(vault_id, version, lifecycle, now))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from certbroker.domain.events import Event, EventType, event_id
@@ -52,8 +52,6 @@ class SecretExpiry:
 
 def _event(kind: EventType, vault_id: int, version: Version, now: datetime) -> Event:
     life = version.attributes
-    ends = f"{datetime.fromtimestamp(life.expires or 0, UTC):%Y-%m-%d %H:%M} UTC"
-    verb = "expired" if kind is EventType.SECRET_EXPIRED else "expires"
     return Event(
         event_id(kind, vault_id, Kind.SECRET, version.name, version.version),
         kind,
@@ -64,5 +62,4 @@ def _event(kind: EventType, vault_id: int, version: Version, now: datetime) -> E
         now,
         life.not_before,
         life.expires,
-        message=f"The secret {verb} on {ends}.",
     )

@@ -260,12 +260,14 @@ class Certificates:
 
         def work(transaction: SQLTransaction) -> Operation:
             operation = _pending(transaction, vault, name, None)
-            transaction.operations.remove(vault.id, name)
+            transaction.operations.remove(vault.id, name, now)
             transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/certificates/{name}/pending"))
             return operation
 
-        return self._store.write(work)
+        operation = self._store.write(work)
+        self._inbox.wake()
+        return operation
 
     def merge(
         self, caller: Caller, vault: Vault, name: str, certificates: tuple[bytes, ...], changes: Changes

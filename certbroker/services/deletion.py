@@ -50,7 +50,7 @@ class Deletions:
             for each in with_backing(kind):
                 transaction.objects.mark(vault.id, each, name, deletion)
             if kind is Kind.CERTIFICATE:
-                transaction.operations.remove(vault.id, name)
+                transaction.operations.remove(vault.id, name, now)
                 transaction.lifecycles.remove(vault.id, name)
             transaction.audit(record(caller, now, f"/{kind}s/{head.name}"))
             return _deleted(transaction, vault, kind, name)
@@ -88,7 +88,7 @@ class Deletions:
                     f"Operation purge is not allowed because purge protection is enabled for this vault: {name} goes "
                     f"by itself on {datetime.fromtimestamp(found.deletion.scheduled_purge, now.tzinfo):%Y-%m-%d}."
                 )
-            _remove(transaction, vault.id, kind, name)
+            _remove(transaction, vault.id, kind, name, now)
             transaction.audit(record(caller, now, f"/deleted{kind}s/{found.version.name}", status=204))
 
         self._store.write(work)
@@ -103,7 +103,7 @@ class Deletions:
         def work(transaction: SQLTransaction) -> int:
             due = transaction.objects.due_for_purge(seconds, _PURGES_AT_ONCE)
             for vault_id, kind, name in due:
-                _remove(transaction, vault_id, kind, name)
+                _remove(transaction, vault_id, kind, name, now)
                 transaction.audit(
                     record(
                         engine_caller(f"{kind.capitalize()}Purge", str(vault_id), ""), now, f"/deleted{kind}s/{name}"
@@ -124,9 +124,9 @@ def _deleted(transaction: SQLTransaction, vault: Vault, kind: Kind, name: str) -
     return Deleted(found, head.deletion, policy)
 
 
-def _remove(transaction: SQLTransaction, vault_id: int, kind: Kind, name: str) -> None:
+def _remove(transaction: SQLTransaction, vault_id: int, kind: Kind, name: str, now: datetime) -> None:
     for each in with_backing(kind):
         transaction.objects.remove(vault_id, each, name)
     if kind is Kind.CERTIFICATE:
         transaction.objects.remove_policy(vault_id, name)
-        transaction.operations.remove(vault_id, name)
+        transaction.operations.remove(vault_id, name, now)

@@ -342,7 +342,9 @@ class Operations:
         def write(transaction: SQLTransaction) -> None:
             transaction.operations.save(after)
             if finished:
-                transaction.lifecycles.disturb(operation.vault_id, operation.name, now)
+                shown = transaction.operations.pending(operation.vault_id, operation.name)
+                if shown is not None and shown.id == operation.id:
+                    transaction.lifecycles.disturb(operation.vault_id, operation.name, now)
                 caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
                 outcome = state.problem.code if isinstance(state, states.Failed) else type(state).__name__
                 transaction.audit(record(caller, now, f"/certificates/{operation.name}/pending", outcome, 0))

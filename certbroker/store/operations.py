@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, delete, func, literal_column, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, literal_column, not_, or_, select, update
 from sqlmodel import col
 
 from certbroker.domain import operation as states
@@ -98,9 +98,17 @@ _COUNT = Statement(
         col(_p.vault_id) == bindparam("vault"), col(_p.issuer) == bindparam("issuer"), col(_p.act_at).is_not(None)
     )
 )
-_REMOVE = Statement(delete(_p).where(_NAMED))
+# Its key is known outside, so the issuer may have something to clean up.
+_WITH_ISSUER = and_(col(_p.act_at).is_not(None), col(_p.payload).is_not(None))
+# The fence stops whoever works on it now; its lease ends by itself, so that nobody cleans up while that one still acts.
+_DISMISS = Statement(
+    update(_p)
+    .where(_NAMED, _SHOWN, _WITH_ISSUER)
+    .values(pending=0, cancellation_requested=1, act_at=bindparam("new_act_at"), fence=col(_p.fence) + 1)
+)
+_REMOVE = Statement(delete(_p).where(_NAMED, not_(_WITH_ISSUER)))
 _FORGET_JOURNAL = Statement(
-    delete(JournalRow).where(col(JournalRow.operation_id).in_(choose(col(_p.id)).where(_NAMED)))
+    delete(JournalRow).where(col(JournalRow.operation_id).in_(choose(col(_p.id)).where(_NAMED, not_(_WITH_ISSUER))))
 )
 _RETIRED = choose(_p.id).where(col(_p.pending) == literal_column("0"), col(_p.created) < bindparam("before"))
 _OLD = Statement(_RETIRED.order_by(col(_p.created)).limit(bindparam("count")))
@@ -261,8 +269,13 @@ class Operations:
         row = _COUNT.one(self._cursor, vault=vault, issuer=issuer.lower())
         return row[0] if row else 0
 
-    def remove(self, vault: int, name: str) -> None:
-        """Forget all operations of a name, with their journals and unfinished keys."""
+    def remove(self, vault: int, name: str, now: datetime) -> None:
+        """Forget all operations of a name, with their journals and unfinished keys.
+
+        One that an issuer has is hidden and cancelled, and due at once, so that the engine has the issuer clean up; it
+        is forgotten later, as one that is not shown any more.
+        """
+        _DISMISS.run(self._cursor, vault=vault, name=name.lower(), new_act_at=micros(now))
         _FORGET_JOURNAL.run(self._cursor, vault=vault, name=name.lower())
         _REMOVE.run(self._cursor, vault=vault, name=name.lower())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -182,16 +183,82 @@ def test_a_worker_whose_lease_has_run_out_changes_nothing(bench: Bench) -> None:
     assert 1 == len(bench.store.glance().objects.all_versions(bench.vault.id, Kind.CERTIFICATE, "c"))
 
 
+def forget(bench: Bench) -> None:
+    bench.core.broker.certificates.forget_operation(bench.caller, bench.vault, "c")
+
+
+def delete(bench: Bench) -> None:
+    bench.core.broker.deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+
+
+def delete_and_purge(bench: Bench) -> None:
+    delete(bench)
+    bench.core.broker.deletions.purge(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+
+
+@pytest.mark.parametrize("remove", [forget, delete, delete_and_purge])
+def test_the_issuer_cleans_up_after_an_operation_that_was_deleted(
+    bench: Bench, remove: Callable[[Bench], None]
+) -> None:
+    made = bench.ask(wait(3600))
+    bench.turn()
+    waiting = bench.now(made).state
+    assert isinstance(waiting, states.AwaitingIssuer)
+
+    remove(bench)
+
+    assert bench.store.glance().operations.pending(bench.vault.id, "c") is None
+    bench.clock.moment = datetime.now(UTC)
+    bench.turn()
+    ended = bench.now(made)
+    assert [(made.id, waiting.csr)] == bench.kind.abandoned
+    assert isinstance(ended.state, states.Cancelled)
+    assert ended.sealed_key is None
+    assert [] == bench.operations.due(10)
+
+
+def test_a_new_operation_may_begin_before_the_deleted_one_is_cleaned_up(bench: Bench) -> None:
+    made = bench.ask(wait(3600))
+    bench.turn()
+    forget(bench)
+    again = bench.ask(bench.issue)
+    bench.clock.moment = datetime.now(UTC)
+    bench.turn()
+
+    assert [made.id] == [operation for operation, _ in bench.kind.abandoned]
+    assert isinstance(bench.now(again).state, states.Completed)
+    shown = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert shown is not None
+    assert again.id == shown.id
+
+
+def test_an_operation_that_no_issuer_has_is_gone_when_it_is_deleted(bench: Bench) -> None:
+    made = bench.ask(bench.issue)
+
+    forget(bench)
+
+    assert bench.store.glance().operations.get(made.id) is None
+
+
 def test_a_deleted_certificate_does_not_come_back_with_its_issuance(bench: Bench) -> None:
+    """The worker that is asking then stores nothing, and its lease ends before somebody cleans up."""
+
     def deleted(request: IssuanceRequest, journal: Journal) -> Reply:
-        bench.core.broker.deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+        delete(bench)
+        bench.turn()
+        assert [] == bench.kind.abandoned
         return bench.issue(request, journal)
 
     made = bench.ask(deleted)
     bench.turn()
+    assert isinstance(bench.now(made).state, states.AwaitingIssuer)
+    bench.clock.moment = datetime.now(UTC) + LEASE
+    bench.turn()
 
-    assert bench.store.glance().operations.get(made.id) is None
+    assert isinstance(bench.now(made).state, states.Cancelled)
+    assert [made.id] == [operation for operation, _ in bench.kind.abandoned]
     assert [] == bench.store.glance().objects.all_versions(bench.vault.id, Kind.CERTIFICATE, "c")
+    assert bench.store.glance().lifecycles.get(bench.vault.id, "c") is None
 
 
 def test_one_operation_is_claimed_by_one_worker(bench: Bench) -> None:

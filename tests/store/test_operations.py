@@ -106,7 +106,7 @@ def test_the_journal_keeps_intent_and_reply_side_by_side(store: SQLiteStore) -> 
     store.write(lambda tx: tx.operations.intend(owned, "order", {"names": "b"}, NOW + LEASE))
 
     assert ({"names": "b"}, {"url": "u"}) == store.glance().operations.entry(made.id, "order")
-    store.write(lambda tx: tx.operations.remove(1, "C"))
+    store.write(lambda tx: tx.operations.remove(1, "C", NOW))
     assert (None, None) == store.glance().operations.entry(made.id, "order")
     with pytest.raises(LeaseLost):
         store.write(lambda tx: tx.operations.save(owned))

@@ -49,6 +49,7 @@ class ScriptedKind:
         self.window: Callable[[bytes], RenewalWindow | None] = lambda certificate: None
         self.requests: list[IssuanceRequest] = []
         self.asked: list[bytes] = []
+        self.abandoned: list[tuple[str, bytes]] = []
 
     def check(self, settings: IssuerSettings) -> None:
         """Takes any settings."""
@@ -63,6 +64,9 @@ class ScriptedKind:
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
         self.requests.append(request)
         return self.steps.pop(0)(request, journal)
+
+    def abandon(self, request: IssuanceRequest, journal: Journal) -> None:
+        self.abandoned.append((request.operation_id, request.csr))
 
 
 class Bench:

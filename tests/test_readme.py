@@ -217,3 +217,18 @@ def _operations() -> set[str]:
     for module in (secrets, keys, issuers, certificates, channels, lifecycle):
         module.register(Recording())
     return found
+
+
+def test_what_is_said_of_known_failures_is_tested() -> None:
+    """Each row of the page names tests, and all of them exist."""
+    text = (_ROOT / "docs" / "explanation" / "known-failures.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| **")]
+    named = [re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", row) for row in rows]
+
+    assert len(rows) > 10
+    assert all(named)
+    assert [] == [
+        f"{path}::{test}"
+        for path, test in (each for row in named for each in row)
+        if not (_ROOT / path).exists() or f"def {test}(" not in (_ROOT / path).read_text()
+    ]

@@ -46,7 +46,11 @@ from certbroker.services.inbox import Inbox
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.listings import Listings
+from certbroker.services.meters import Meters
+from certbroker.services.metrics import Metrics
 from certbroker.services.operations import Operations
+from certbroker.services.pulse import Pulse
+from certbroker.services.readiness import Readiness
 from certbroker.services.renewals import LEASE, Renewals
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
@@ -61,6 +65,7 @@ from certbroker.unsealing import open_seal, retry_pauses, setting
 from certbroker.web.akv.vault import VaultApp
 from certbroker.web.challenges import ChallengeApp
 from certbroker.web.hosts import Hosts
+from certbroker.web.monitoring import MonitoringApp
 from certbroker.web.own import own_site
 from certbroker.web.sealed import Entrance, SealedSite
 from certbroker.web.server import Certificate, Listener, bind
@@ -89,6 +94,8 @@ class Foundation:
     clock: Clock
     tenant: str
     lock: IO[str]
+    meters: Meters
+    readiness: Readiness
 
     def close(self) -> None:
         self.store.close()
@@ -133,7 +140,9 @@ def lay_foundation(configuration: Configuration) -> Foundation:
     clock = SystemClock()
     store.write(lambda transaction: _release_leases(transaction, clock.now()))
     tenant = setting(store, "tenant", lambda: str(uuid.uuid4()))
-    return Foundation(configuration, store, clock, tenant, lock)
+    pulse = Pulse()
+    readiness = Readiness(store, directory, pulse)
+    return Foundation(configuration, store, clock, tenant, lock, Meters(store, pulse), readiness)
 
 
 def unseal(foundation: Foundation, authority: str | None = None) -> Core:
@@ -161,7 +170,8 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
     hosts = _hosts(foundation, authority or _authority(configuration, split_address(configuration.server.listen)[1]))
     resources = NotifierResources(egress, clock, urlsplit(hosts.authority).hostname or hosts.base_domain)
     issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration, names), names, governor)
-    operations = Operations(store, seal, keystore, issuers, clock, owner=secrets.token_hex(8))
+    meters = foundation.meters
+    operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
     broker = Broker(
         store=store,
         clock=clock,
@@ -170,7 +180,7 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
         keys=Keys(store),
         certificates=Certificates(store, seal, keystore, clock, operations, inbox),
         operations=operations,
-        renewals=Renewals(store, issuers, operations, clock, inbox),
+        renewals=Renewals(store, issuers, operations, clock, inbox, meters),
         issuers=issuers,
         governor=governor,
         contacts=contacts,
@@ -186,7 +196,10 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
         rotation=rotation,
         housekeeping=Housekeeping(store, clock),
         secret_expiry=SecretExpiry(store, clock),
+        meters=meters,
+        readiness=foundation.readiness,
     )
+    foundation.readiness.sealed = None
     return Core(configuration, broker, seal, foundation.tenant, inbox, egress, foundation)
 
 
@@ -223,10 +236,16 @@ class Application:
         self._tls_alpn01 = (
             None if server.tls_alpn01_listen is None else _bind("server.tls_alpn01_listen", server.tls_alpn01_listen)
         )
+        self._monitoring = _monitoring(foundation)
 
     @property
     def port(self) -> int:
         return self._listener.port
+
+    @property
+    def monitoring_port(self) -> int | None:
+        """Where health and metrics are told; None where they are not."""
+        return None if self._monitoring is None else self._monitoring.port
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         """Serve until `stop` is set; `ready` is called once the broker is open and requests are answered."""
@@ -237,6 +256,8 @@ class Application:
 
     async def _run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         await self._listener.start()
+        if self._monitoring is not None:
+            await self._monitoring.start()
         watcher = asyncio.get_running_loop().create_task(self._watch_certificate())
         core = await self._opened(stop)
         engine = None
@@ -255,6 +276,8 @@ class Application:
             await asyncio.to_thread(engine.stop)
         for listener in challenges:
             await listener.stop()
+        if self._monitoring is not None:
+            await self._monitoring.stop()
 
     def _challenge_listeners(self, core: Core) -> list[Listener | ValidationListener]:
         from issuers.acme.tls_alpn import validation_certificate
@@ -298,6 +321,7 @@ class Application:
         self._core = core
 
     def _remain_sealed(self, reason: Sealed) -> None:
+        self._foundation.readiness.sealed = reason.message
         self._sealed.explain(reason.message, next(self._pauses))
         _log.warning("the broker is sealed", reason=reason.message, retry_in=self._sealed.retry_in)
 
@@ -325,6 +349,18 @@ class Application:
             except Exception:
                 # What is served goes on being served, and the files may be whole again at the next look.
                 _log.exception("the server certificate could not be looked after")
+
+
+def _monitoring(foundation: Foundation) -> Listener | None:
+    """The listener for health and metrics, which is there from the start, sealed or not."""
+    section = foundation.configuration.monitoring
+    if section.listen is None:
+        return None
+    listening = _bind("monitoring.listen", section.listen)
+    readiness = foundation.readiness
+    limit = section.certificate_metrics
+    metrics = Metrics(foundation.store, foundation.clock, foundation.meters, readiness, limit)
+    return Listener(listening, MonitoringApp(readiness, metrics))
 
 
 def _authority(configuration: Configuration, port: int) -> str:

@@ -237,6 +237,24 @@ class LogSection(_Section):
     format: Literal["json", "text"] = "json"
 
 
+class MonitoringSection(_Section):
+    """How others watch the broker."""
+
+    listen: str | None = None
+    """Address and port for health and metrics, over plain HTTP and without any token: keep it on this machine, or in a
+    network that only those reach who may see names of certificates.
+    """
+    certificate_metrics: Annotated[int, Field(ge=0, le=10_000)] = 500
+    """Up to so many certificates are told one by one; where there are more they are counted only. 0 tells none."""
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+
 DNSSection = Annotated[DNSUpdateSection | DNSHookSection | DNSLexiconSection, Field(discriminator="kind")]
 
 
@@ -255,6 +273,7 @@ class Configuration(BaseSettings):
     dns: dict[str, DNSSection] = {}
     mail: MailSection | None = None
     log: LogSection = LogSection()
+    monitoring: MonitoringSection = MonitoringSection()
 
     @classmethod
     def settings_customise_sources(

@@ -143,6 +143,7 @@ def _dev_configuration(
             "egress": {"allowed_networks": ["127.0.0.0/8", "::1/128"], "trust": trust},
             "dns": publishers,
             "log": {"level": "info", "format": "text"},
+            "monitoring": {"listen": "127.0.0.1:0"},
         }
     )
 
@@ -186,6 +187,7 @@ def _announce(application: Application, data: Path, env_file: Path, client_id: s
         "SSL_CERT_FILE": authority,
         "NODE_EXTRA_CA_CERTS": authority,
         "CERTBROKER_ADMIN_URL": application.authority,
+        "CERTBROKER_MONITORING_URL": f"http://127.0.0.1:{application.monitoring_port}",
     }
     _write_private(env_file, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
     _console.print(

@@ -16,8 +16,10 @@ from certbroker.engine.notify import NotifySweep
 from certbroker.engine.renew import RenewSweep
 from certbroker.services.broker import Broker
 from certbroker.services.inbox import Inbox
+from certbroker.services.pulse import Part
 
 _TICK_SECONDS: Final = 1.0
+_BEAT_SECONDS: Final = 30.0
 _HOUSEKEEPING_SECONDS: Final = 60.0
 _SELDOM_SECONDS: Final = 3600.0
 
@@ -32,6 +34,7 @@ class Engine:
     def __init__(self, broker: Broker, inbox: Inbox, chores: tuple[Callable[[], None], ...] = ()) -> None:
         self._broker = broker
         self._inbox = inbox
+        self._meters = broker.meters
         self._chores = chores
         self._issue = IssueSweep(broker.operations, inbox)
         self._renew = RenewSweep(broker.renewals)
@@ -46,6 +49,7 @@ class Engine:
     def start(self) -> None:
         self._ticker.add_job(self._inbox.wake, "interval", seconds=_TICK_SECONDS, id="tick")
         self._ticker.add_job(self._look_after, "interval", seconds=_TICK_SECONDS, id="renewals")
+        self._ticker.add_job(self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", next_run_time=datetime.now(UTC))
         self._ticker.add_job(
             self._housekeeping,
             "interval",
@@ -56,6 +60,7 @@ class Engine:
         self._ticker.add_job(
             self._seldom, "interval", seconds=_SELDOM_SECONDS, id="seldom", next_run_time=datetime.now(UTC)
         )
+        self._meters.pulse.start()
         self._ticker.start()
         self._thread.start()
 
@@ -72,13 +77,15 @@ class Engine:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                claimed = self._issue.sweep()
+                with self._meters.sweeping(Part.ISSUE):
+                    claimed = self._issue.sweep()
                 pause = 0.0 if claimed else self._pause()
             except Exception:
                 _log.exception("sweep failed")
                 pause = _TICK_SECONDS
             try:
-                self._notify.sweep()
+                with self._meters.sweeping(Part.NOTIFY):
+                    self._notify.sweep()
             except Exception:
                 _log.exception("notifications could not be swept")
             self._inbox.wait(pause)
@@ -96,15 +103,27 @@ class Engine:
     def _look_after(self) -> None:
         """See to the certificates that are due for a look."""
         try:
-            while not self._stopping.is_set() and self._renew.sweep():
+            while not self._stopping.is_set() and self._sweep_renewals():
                 pass
         except Exception:
             _log.exception("sweep failed")
 
+    def _sweep_renewals(self) -> int:
+        with self._meters.sweeping(Part.RENEW):
+            return self._renew.sweep()
+
+    def _beat(self) -> None:
+        """Leave a mark in the database. It has a thread of its own, so that no chore can keep it from its turn."""
+        try:
+            with self._meters.sweeping(Part.BEAT):
+                self._broker.housekeeping.beat()
+        except Exception:
+            _log.exception("the engine could not leave its mark")
+
     def _housekeeping(self) -> None:
         """Chores that may be late. One that fails does not keep the next from its turn."""
         broker, keeping = self._broker, self._broker.housekeeping
-        mine = (keeping.beat, self._purge, keeping.forget_old_operations, broker.governor.tidy)
+        mine = (self._purge, keeping.forget_old_operations, broker.governor.tidy)
         for chore in (*mine, broker.operations.bring_forward, broker.secret_expiry.tell, *self._chores):
             try:
                 chore()

@@ -18,7 +18,9 @@ from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.listings import Listings
+from certbroker.services.meters import Meters
 from certbroker.services.operations import Operations
+from certbroker.services.readiness import Readiness
 from certbroker.services.renewals import Renewals
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
@@ -55,3 +57,5 @@ class Broker:
     rotation: SealRotation
     housekeeping: Housekeeping
     secret_expiry: SecretExpiry
+    meters: Meters
+    readiness: Readiness

@@ -11,6 +11,7 @@ from cryptography import x509
 from certbroker.domain import operation as states
 from certbroker.domain import renewal
 from certbroker.domain.chain import missing_names
+from certbroker.domain.issuer_health import Finding
 from certbroker.domain.lifecycle import Lifecycle
 from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
@@ -27,7 +28,8 @@ _CANCELLED: Final = Problem("Cancelled", "The renewal was cancelled by its owner
 class Look:
     """A look at one certificate. `version` and `facts` are None while it has no version.
 
-    `explained` means that the issuer has just given a new window, with a reason for people.
+    `explained` means that the issuer has just given a new window, with a reason for people; `finding` is what the
+    question about it has shown of the issuer.
     """
 
     care: Care
@@ -36,6 +38,7 @@ class Look:
     version: Version | None = None
     facts: Facts | None = None
     explained: bool = False
+    finding: Finding | None = None
 
     @property
     def issuer(self) -> str:

@@ -13,6 +13,7 @@ from certbroker.domain import chain as chains
 from certbroker.domain import operation as states
 from certbroker.domain.audit import engine_caller, record
 from certbroker.domain.errors import BrokerError, Invalid, LeaseLost, NotFound
+from certbroker.domain.issuer_health import WORKS, Finding, IssuerState
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
@@ -35,8 +36,10 @@ from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.breaker import count_renewal, stopped
 from certbroker.services.completion import Completion, store
+from certbroker.services.issuer_reports import failure, report
 from certbroker.services.issuers import Issuers
 from certbroker.services.journal import LEASE, OperationJournal
+from certbroker.services.meters import Meters
 from certbroker.services.naming import new_version
 from certbroker.services.operation_keys import OperationKeys
 from certbroker.store.database import SQLiteStore
@@ -48,22 +51,35 @@ _BRING_AT_ONCE: Final = 1000
 _UNEXPECTED: Final = Problem(
     "InternalError", "An unexpected error happened; the log has the details. It is tried again."
 )
+_OUTCOMES: Final = {states.Completed: "succeeded", states.Failed: "failed", states.Cancelled: "cancelled"}
 _log = structlog.get_logger("certbroker.operations")
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What came of a step: the operation as it was claimed, and the write that ends the step."""
+    """What came of a step: the operation as it was claimed, and the write that ends the step.
+
+    `state` is the one that is stored, where it has changed; `finding` is what the step has shown of the issuer.
+    """
 
     operation: Operation
     write: Callable[[SQLTransaction], None]
+    state: states.State | None = None
+    finding: Finding | None = None
 
 
 class Operations:
     """Claims operations that are due and brings each as far as it goes now."""
 
     def __init__(
-        self, store: SQLiteStore, seal: Seal, keystore: KeyStore, issuers: Issuers, clock: Clock, owner: str
+        self,
+        store: SQLiteStore,
+        seal: Seal,
+        keystore: KeyStore,
+        issuers: Issuers,
+        clock: Clock,
+        owner: str,
+        meters: Meters,
     ) -> None:
         self._store = store
         self._seal = seal
@@ -72,6 +88,7 @@ class Operations:
         self._clock = clock
         self._owner = owner
         self._keys = OperationKeys(store, seal, keystore, clock)
+        self._meters = meters
 
     def due(self, count: int, passed_over: Collection[tuple[int, str]] = ()) -> list[Due]:
         """Operations that could be claimed now, but for those at issuers (vault id and name) that are passed over."""
@@ -186,14 +203,36 @@ class Operations:
     def settle(self, settlements: list[Settlement]) -> None:
         """Store what came of steps, each for itself, and give the leases back."""
         failpoint("operation.settle.before")
-        outcomes = self._store.write_all([settlement.write for settlement in settlements])
+        outcomes = self._store.write_all([self._ending(settlement) for settlement in settlements])
         failpoint("operation.settle.after")
         for settlement, outcome in zip(settlements, outcomes, strict=True):
-            if isinstance(outcome, LeaseLost):
+            if outcome is None:
+                self._count(settlement)
+            elif isinstance(outcome, LeaseLost):
                 _log.info("operation was deleted or taken over", operation=settlement.operation.id)
             elif isinstance(outcome, BaseException):
                 # Its lease runs out, and somebody takes the step again.
                 _log.error("operation could not be stored", operation=settlement.operation.id, exc_info=outcome)
+
+    def _ending(self, settlement: Settlement) -> Callable[[SQLTransaction], None]:
+        """The write that ends a step, with what it has shown of the issuer."""
+        operation, finding = settlement.operation, settlement.finding
+        if finding is None:
+            return settlement.write
+        now = self._clock.now()
+
+        def write(transaction: SQLTransaction) -> None:
+            settlement.write(transaction)
+            report(transaction, operation.vault_id, operation.issuer, finding, now)
+
+        return write
+
+    def _count(self, settlement: Settlement) -> None:
+        outcome = _OUTCOMES.get(type(settlement.state))
+        if outcome is not None:
+            operation = settlement.operation
+            trigger = operation.cause.trigger if operation.cause else None
+            self._meters.operation_ended(operation.vault_id, operation.issuer, outcome, trigger)
 
     def extend(self, operations: list[Operation]) -> None:
         """Keep the leases of operations that are still worked on."""
@@ -220,12 +259,26 @@ class Operations:
             else:
                 key = self._keys.load(operation)
             issuer = self._issuers.open(operation.vault_id, operation.issuer)
-            reply = issuer.advance(self._request(operation, key), OperationJournal(self._store, self._clock, operation))
-            return self._taken(operation, key, reply)
+            request, journal = self._request(operation, key), OperationJournal(self._store, self._clock, operation)
+            if kind.local:
+                return self._taken(operation, key, issuer.advance(request, journal))
+            with self._meters.calling(operation.vault_id, operation.issuer, "advance") as call:
+                reply = issuer.advance(request, journal)
+                call.outcome = "refused" if isinstance(reply, RequestRefused) else "ok"
+            return replace(self._taken(operation, key, reply), finding=WORKS)
         except IssuerUnavailable as unavailable:
-            return self._unavailable(operation, unavailable)
+            return replace(self._unavailable(operation, unavailable), finding=failure(unavailable))
         except (Invalid, NotFound) as refusal:
-            return self._refused(operation, Problem("IssuerSettingsInvalid", refusal.message))
+            settlement = self._refused(operation, Problem("IssuerSettingsInvalid", refusal.message))
+            return replace(settlement, finding=self._unusable(operation))
+
+    def _unusable(self, operation: Operation) -> Finding | None:
+        """That the issuer's settings do not hold, if they do not."""
+        try:
+            self._issuers.open(operation.vault_id, operation.issuer)
+        except BrokerError as error:
+            return Finding(IssuerState.NEEDS_PERSON, error.message)
+        return None
 
     def _request(self, operation: Operation, key: PrivateKey) -> IssuanceRequest:
         """What the issuer is asked for. A version to replace means something to the issuer that made it only."""
@@ -309,7 +362,7 @@ class Operations:
             store(transaction, operation.vault_id, versions, now, issuer=operation.issuer, rest=operation.rest)
             transaction.audit(record(caller, now, f"/certificates/{operation.name}/{operation.version}"))
 
-        return Settlement(operation, write)
+        return Settlement(operation, write, done.state)
 
     def _abandon(self, operation: Operation) -> None:
         """Let the issuer clean up after a request that ends here; that it cannot is no reason to go on."""
@@ -349,11 +402,7 @@ class Operations:
                 outcome = state.problem.code if isinstance(state, states.Failed) else type(state).__name__
                 transaction.audit(record(caller, now, f"/certificates/{operation.name}/pending", outcome, 0))
 
-        return Settlement(operation, write)
-
-
-def _saving(operation: Operation, hold_until: datetime | None = None) -> Callable[[SQLTransaction], None]:
-    return lambda transaction: transaction.operations.save(operation, hold_until)
+        return Settlement(operation, write, state)
 
 
 def _extension(operation: Operation, until: datetime) -> Callable[[SQLTransaction], None]:

@@ -18,6 +18,7 @@ from certbroker.domain import operation as states
 from certbroker.domain import renewal
 from certbroker.domain.audit import Caller, engine_caller, record
 from certbroker.domain.errors import BrokerError, Invalid, OperationInProgress
+from certbroker.domain.issuer_health import WORKS, Finding
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import AUTO_RENEW, CertificatePolicy
@@ -29,8 +30,10 @@ from certbroker.ports.issuer import IssuerUnavailable, SuggestsRenewal
 from certbroker.services import lifecycle_events as events
 from certbroker.services.certificates import without_version
 from certbroker.services.inbox import Inbox
+from certbroker.services.issuer_reports import failure, report
 from certbroker.services.issuers import Issuers
 from certbroker.services.looks import Look, gather, in_progress
+from certbroker.services.meters import Meters
 from certbroker.services.naming import live, not_found, with_backing
 from certbroker.services.operations import Operations
 from certbroker.services.outbox import publish
@@ -57,13 +60,20 @@ class Renewals:
     """Renews certificates in time, and says how each is."""
 
     def __init__(
-        self, store: SQLiteStore, issuers: Issuers, operations: Operations, clock: Clock, inbox: Inbox
+        self,
+        store: SQLiteStore,
+        issuers: Issuers,
+        operations: Operations,
+        clock: Clock,
+        inbox: Inbox,
+        meters: Meters,
     ) -> None:
         self._store = store
         self._issuers = issuers
         self._operations = operations
         self._clock = clock
         self._inbox = inbox
+        self._meters = meters
 
     def next_due(self) -> datetime | None:
         """When the next certificate is to be looked at."""
@@ -108,13 +118,15 @@ class Renewals:
             return look
         before, pause, failures = lifecycle.suggestion, _SILENT, 0
         suggestion = before
+        finding: Finding | None = None
         try:
             issuer = self._issuers.open(look.care.vault_id, look.issuer)
             if isinstance(issuer, SuggestsRenewal):
                 failpoint("renewal.ask.before")
-                window = issuer.renewal_window(version.certificate.leaf)
+                with self._meters.calling(look.care.vault_id, look.issuer, "window"):
+                    window = issuer.renewal_window(version.certificate.leaf)
                 failpoint("renewal.ask.after-call")
-                suggestion = None
+                suggestion, finding = None, WORKS
                 if window is not None:
                     sha256, pause = version.certificate.sha256, min(window.ask_again, _SILENT)
                     suggestion = Suggestion(
@@ -125,6 +137,7 @@ class Renewals:
                         window.explanation,
                     )
         except IssuerUnavailable as unavailable:
+            finding = failure(unavailable)
             failures = lifecycle.ask_failures + 1
             pause = min(_LAST_ASK, _FIRST_ASK * (1 << min(failures - 1, 10)))
             if unavailable.retry_at is not None:
@@ -140,6 +153,7 @@ class Renewals:
             care=replace(look.care, lifecycle=lifecycle),
             facts=replace(facts, suggestion=suggestion),
             explained=suggestion is not None and suggestion != before and suggestion.explanation is not None,
+            finding=finding,
         )
 
     def put_off(self, look: Look) -> Look:
@@ -156,7 +170,7 @@ class Renewals:
         for look, outcome in zip(looks, outcomes, strict=True):
             if isinstance(outcome, Operation):
                 started += 1
-                self._hand_on(outcome)
+                self._started(outcome)
             elif isinstance(outcome, BaseException):
                 # It is due again when the lease is over.
                 _log.error("certificate could not be looked after", certificate=look.care.name, exc_info=outcome)
@@ -189,10 +203,13 @@ class Renewals:
             return self._begin(transaction, version, policy, Renew(wish.trigger, wish.reason), vault.id, now)
 
         operation = self._store.write(work)
-        self._hand_on(operation)
+        self._started(operation)
         return operation
 
-    def _hand_on(self, operation: Operation) -> None:
+    def _started(self, operation: Operation) -> None:
+        """Count a renewal that is stored, and let the engine go on with it."""
+        if operation.cause is not None:
+            self._meters.renewal_started(operation.vault_id, operation.issuer, operation.cause.trigger)
         if operation.fence:
             self._inbox.put(operation)
         else:
@@ -205,6 +222,8 @@ class Renewals:
     def _end(self, transaction: SQLTransaction, look: Look, now: datetime) -> Operation | None:
         """What a look comes to, in one transaction. Returns the operation that it has started, if it has."""
         care, facts, version, policy = look.care, look.facts, look.version, look.policy
+        if look.finding is not None:
+            report(transaction, care.vault_id, look.issuer, look.finding, now)
         if care.staged is not None and care.activate_at is not None and care.activate_at <= now:
             self._activate(transaction, care, care.staged, now)
             return None

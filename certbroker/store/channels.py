@@ -32,6 +32,7 @@ _GET = Statement(choose(*_COLUMNS).where(*_THIS))
 _LIST = Statement(
     choose(*_COLUMNS).where(_VAULT, col(_c.name) > bindparam("after")).order_by(col(_c.name)).limit(bindparam("count"))
 )
+_EVERYWHERE = Statement(choose(*_COLUMNS).order_by(col(_c.vault_id), col(_c.name)).limit(bindparam("count")))
 _COUNT = Statement(choose(func.count()).where(_VAULT))
 # The fence moves, so that a delivery under way by the old settings writes nothing any more.
 _PUT = Statement(
@@ -138,6 +139,10 @@ class Channels:
 
     def listing(self, vault: int, after: str, count: int) -> list[Channel]:
         return [_channel(row) for row in _LIST.all(self._cursor, vault=vault, after=after, count=count)]
+
+    def everywhere(self, count: int) -> list[Channel]:
+        """Channels of all vaults."""
+        return [_channel(row) for row in _EVERYWHERE.all(self._cursor, count=count)]
 
     def count(self, vault: int) -> int:
         row = _COUNT.one(self._cursor, vault=vault)

@@ -79,6 +79,16 @@ class SQLiteStore:
         """The same at a fraction of the cost, on the event loop. Raises OSError when it cannot be put on record."""
         self._spool.add(record)
 
+    @property
+    def audit_failures(self) -> int:
+        """How often audit records could not be written since the start."""
+        return self._spool.failures
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the database, and of its write-ahead log. Raises OSError."""
+        log = self._path.with_name(f"{self._path.name}-wal")
+        return self._path.stat().st_size, log.stat().st_size if log.exists() else 0
+
     def close(self) -> None:
         """Finish the writes that were handed in, then stop."""
         self._spool.close()

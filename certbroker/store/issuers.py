@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete
+from sqlalchemy import and_, bindparam, delete, update
 from sqlmodel import col
 
+from certbroker.domain.issuer_health import IssuerHealth
 from certbroker.domain.records import Contact, SealedBytes
 from certbroker.ports.issuer import Administrator, BoardKind
 from certbroker.store.operations import micros
@@ -26,7 +27,15 @@ _LIST = Statement(
     .order_by(col(_i.name))
     .limit(bindparam("count"))
 )
-_PUT = insertion(_i, replace=("settings", "updated", "kek", "dek", "payload"))
+# How it went with other settings says nothing about these.
+_PUT = insertion(_i, replace=("settings", "health", "updated", "kek", "dek", "payload"))
+_HEALTH = Statement(choose(_i.health).where(_THIS))
+_SET_HEALTH = Statement(update(_i).where(_THIS).values(health=bindparam("new_health")))
+_HEALTHS = Statement(
+    choose(_i.vault_id, _i.display, _i.settings, _i.health)
+    .order_by(col(_i.vault_id), col(_i.name))
+    .limit(bindparam("count"))
+)
 _REMOVE = Statement(delete(_i).where(_THIS))
 
 _MEMORY = and_(
@@ -69,6 +78,17 @@ class StoredIssuer:
     sealed_password: SealedBytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedIssuer:
+    """An issuer and how it is."""
+
+    vault_id: int
+    name: str
+    settings: PublicSettings
+    health: IssuerHealth
+
+
+_JUDGED: Final = msgspec.json.Decoder(IssuerHealth)
 _SETTINGS: Final = msgspec.json.Decoder(PublicSettings)
 _CONTACTS: Final = msgspec.json.Decoder(tuple[Contact, ...])
 
@@ -96,12 +116,30 @@ class Issuers:
             name=issuer.name.lower(),
             display=issuer.name,
             settings=msgspec.json.encode(issuer.settings).decode(),
+            health=None,
             created=issuer.created,
             updated=issuer.updated,
             kek=sealed and sealed.kek,
             dek=sealed and sealed.dek,
             payload=sealed and sealed.payload,
         )
+
+    def health(self, vault: int, name: str) -> IssuerHealth | None:
+        """How the issuer has done; None when there is no such issuer."""
+        row = _HEALTH.one(self._cursor, vault=vault, name=name.lower())
+        return None if row is None else _health(row[0])
+
+    def put_health(self, vault: int, name: str, health: IssuerHealth) -> None:
+        encoded = msgspec.json.encode(health).decode()
+        _SET_HEALTH.run(self._cursor, vault=vault, name=name.lower(), new_health=encoded)
+
+    def judged(self, count: int) -> list[JudgedIssuer]:
+        """Issuers of all vaults."""
+        rows = _HEALTHS.all(self._cursor, count=count)
+        return [
+            JudgedIssuer(vault, name, _SETTINGS.decode(settings), _health(health))
+            for vault, name, settings, health in rows
+        ]
 
     def remove(self, vault: int, name: str) -> None:
         """Delete the issuer. What it remembers stays, so that an issuer of the same name finds its account again."""
@@ -152,6 +190,10 @@ class Issuers:
 def _place(kind: BoardKind, place: str) -> str:
     """Tokens of http-01 are stored as they are; no token has a colon."""
     return place if kind == "http-01" else f"{kind}:{place}"
+
+
+def _health(text: str | None) -> IssuerHealth:
+    return IssuerHealth() if text is None else _JUDGED.decode(text)
 
 
 def _issuer(row: Row) -> StoredIssuer:

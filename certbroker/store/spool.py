@@ -76,12 +76,18 @@ class AuditSpool:
         self._active = 0
         self._pending: list[bytes] = []
         self._draining: asyncio.Future[None] | None = None
+        self.failures = 0
+        """How often records could not be put into a file or brought into the database."""
         self._take_in()
 
     def add(self, record: AuditRecord) -> None:
         """Put the record into the file. Raises OSError when it cannot be: then nothing may be answered."""
         encoded = msgspec.json.encode(record)
-        self._files[self._active].append(b"%s %d %s\n" % (self._run, self._count + 1, encoded))
+        try:
+            self._files[self._active].append(b"%s %d %s\n" % (self._run, self._count + 1, encoded))
+        except OSError:
+            self.failures += 1
+            raise
         self._count += 1
         if not self._pending:
             asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._drain)
@@ -110,6 +116,7 @@ class AuditSpool:
             # The file that is not written now holds nothing younger than these records.
             self._files[1 - self._active].clear()
             return
+        self.failures += 1
         _log.error("audit records of reads could not be stored; it will be tried again")
         if not self._pending:
             asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._drain)

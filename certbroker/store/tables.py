@@ -105,7 +105,7 @@ class PolicyRow(SQLModel, table=True):
 
 
 class IssuerRow(SQLModel, table=True):
-    """A configured issuer; its password is sealed."""
+    """A configured issuer; its password is sealed. `health` is JSON: how it has done with these settings."""
 
     __tablename__ = "issuers"
 
@@ -113,6 +113,7 @@ class IssuerRow(SQLModel, table=True):
     name: str = Field(primary_key=True)
     display: str
     settings: str = Field(sa_column=Column(Text, nullable=False))
+    health: str | None = Field(default=None, sa_column=Column(Text))
     created: int = Field(sa_column=_big())
     updated: int = Field(sa_column=_big())
     kek: int | None = Field(default=None, sa_column=_kek())
@@ -151,6 +152,11 @@ class OperationRow(SQLModel, table=True):
         Index("operations_pending", "vault_id", "name", unique=True, sqlite_where=text("pending = 1")),
         Index("operations_kek", "kek", sqlite_where=text("kek IS NOT NULL")),
         Index("operations_retired", "created", sqlite_where=text("pending = 0")),
+        Index(
+            "operations_open",
+            "created",
+            sqlite_where=text("pending = 1 AND act_at IS NULL AND substr(state, 1, 9) != 'Completed'"),
+        ),
     )
 
     id: str = Field(primary_key=True)

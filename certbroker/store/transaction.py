@@ -15,6 +15,7 @@ from certbroker.store.operations import Operations
 from certbroker.store.outbox import Outbox
 from certbroker.store.overviews import Overviews
 from certbroker.store.statement import Cursor
+from certbroker.store.totals import Totals
 from certbroker.store.vaults import Vaults
 
 
@@ -32,6 +33,7 @@ class SQLTransaction:
         "operations",
         "outbox",
         "overviews",
+        "totals",
         "vaults",
     )
 
@@ -46,6 +48,7 @@ class SQLTransaction:
         self.overviews = Overviews(cursor)
         self.identities = Identities(cursor)
         self.budgets = Budgets(cursor)
+        self.totals = Totals(cursor)
         self.audited: list[bytes] = []
 
     def audit(self, record: AuditRecord) -> None:

@@ -13,6 +13,7 @@ from certbroker.services.broker import Broker
 from certbroker.web.admin import Administration
 from certbroker.web.errors import refusal, unexpected
 from certbroker.web.hosts import Hosts
+from certbroker.web.monitoring import health, ready
 from certbroker.web.oauth.authority import Authority
 
 _log = structlog.get_logger("certbroker.web")
@@ -21,10 +22,13 @@ _log = structlog.get_logger("certbroker.web")
 def own_site(broker: Broker, hosts: Hosts) -> Starlette:
     """The application for every host that is not a vault's."""
 
-    def health(request: Request) -> Response:
-        # A glance proves that the database can be read, and found keys that the seal is open.
-        broker.store.glance().vaults.listing()
-        return JSONResponse({"status": "ok"})
+    def healthz(request: Request) -> Response:
+        found = health(broker.readiness)
+        return JSONResponse(found.body, found.status)
+
+    def readyz(request: Request) -> Response:
+        found = ready(broker.readiness)
+        return JSONResponse(found.body, found.status)
 
     def metadata(request: Request) -> Response:
         return JSONResponse(_cloud(hosts, request.headers["host"].lower()))
@@ -33,8 +37,8 @@ def own_site(broker: Broker, hosts: Hosts) -> Starlette:
         return JSONResponse({"value": []})
 
     routes = [
-        Route("/healthz", health),
-        Route("/readyz", health),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
         Route("/metadata/endpoints", metadata),
         Route("/subscriptions", empty),
         Route("/tenants", empty),

@@ -75,7 +75,9 @@ class Bench:
         kinds = {"eager": self.kind, "self": SelfSignedKind()}
         governor = Governor(self.store, self.clock)
         issuers = Issuers(self.store, core.seal, self.clock, kinds, None, {}, None, governor)  # type: ignore[arg-type]
-        self.operations = Operations(self.store, core.seal, SoftwareKeyStore(), issuers, self.clock, "one")
+        self.operations = Operations(
+            self.store, core.seal, SoftwareKeyStore(), issuers, self.clock, "one", core.broker.meters
+        )
 
     def create(self, *names: str, name: str = "c", issuer: str = "ca") -> None:
         sans = SubjectAlternativeNames(dns_names=names or ("www.example.com",))

@@ -81,7 +81,7 @@ class Bench:
         governor = Governor(self.store, self.clock)
         self.issuers = Issuers(self.store, core.seal, self.clock, found, None, {}, None, governor)  # type: ignore[arg-type]
         self.operations = self.worker("one")
-        self.renewals = Renewals(self.store, self.issuers, self.operations, self.clock, Inbox())
+        self.renewals = Renewals(self.store, self.issuers, self.operations, self.clock, Inbox(), core.broker.meters)
         self.certificates = Certificates(
             self.store, core.seal, SoftwareKeyStore(), self.clock, self.operations, Inbox()
         )
@@ -89,7 +89,9 @@ class Bench:
 
     def worker(self, owner: str) -> Operations:
         issuers = self.issuers
-        return Operations(self.store, self.core.seal, SoftwareKeyStore(), issuers, self.clock, owner)
+        return Operations(
+            self.store, self.core.seal, SoftwareKeyStore(), issuers, self.clock, owner, self.core.broker.meters
+        )
 
     def policy(self, **changes: Any) -> CertificatePolicy:
         """One that the scripted issuer is the issuer of."""

@@ -1,0 +1,32 @@
+"""What requests to issuers show of them, noted in the transactions that store the outcome."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from certbroker.domain.issuer_health import Finding, IssuerState, noted
+from certbroker.ports.issuer import IssuerUnavailable
+from certbroker.store.transaction import SQLTransaction
+
+# Reasons to wait that say nothing about the issuer: budgets and pauses are shown for themselves, and the others are
+# about one name.
+_NOT_ITS_FAULT: Final = frozenset({"RateBudget", "RateLimited", "ChallengePlaceTaken", "DNSDelegationBroken"})
+
+
+def failure(unavailable: IssuerUnavailable) -> Finding | None:
+    """What it shows that an issuer was unavailable; None where that was not its fault."""
+    problem = unavailable.problem
+    if problem.code in _NOT_ITS_FAULT:
+        return None
+    return Finding(IssuerState.FAILING, problem.message, unavailable.retry_at)
+
+
+def report(transaction: SQLTransaction, vault_id: int, issuer: str, finding: Finding, now: datetime) -> None:
+    """Note a finding, where it changes what is known of an issuer that somebody has configured."""
+    before = transaction.issuers.health(vault_id, issuer)
+    if before is None:
+        return
+    after = noted(before, finding, now)
+    if after is not before:
+        transaction.issuers.put_health(vault_id, issuer, after)

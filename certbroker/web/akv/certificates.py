@@ -199,7 +199,7 @@ def operation_json(call: Call, operation: Operation) -> dict[str, Any]:
         "issuer": {"name": operation.issuer},
         "cancellation_requested": operation.cancellation_requested,
         "status": status,
-        "status_details": f"{operation.cause.reason} {details}" if operation.cause else details,
+        "status_details": f"{operation.cause.reason.rstrip('.')}. {details}" if operation.cause else details,
         "request_id": operation.id,
         "preserveCertOrder": operation.preserve_order,
     }
@@ -233,6 +233,9 @@ def _status(operation: Operation) -> tuple[str, str, Problem | None]:
                 "merge the certificate."
             )
             return "inProgress", details, None
+        case states.Completed() if operation.rest:
+            details = "The certificate has been issued and stored. It rests before it becomes the current version."
+            return "completed", details, None
         case states.Completed():
             return "completed", "The certificate has been issued and stored.", None
         case states.Failed(problem):

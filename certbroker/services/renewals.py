@@ -259,10 +259,11 @@ class Renewals:
         return operation
 
     def _activate(self, transaction: SQLTransaction, care: Care, staged: str, now: datetime) -> None:
-        """Make the staged version the current one, and look again."""
+        """Make the staged version the current one, and look again; not if a newer one was made since we looked."""
+        if not transaction.lifecycles.save(care, now, activated=True):
+            return
         for kind in with_backing(Kind.CERTIFICATE):
             transaction.objects.set_current(care.vault_id, kind, care.name, staged)
-        transaction.lifecycles.save(care, now, activated=True)
         caller = engine_caller("CertificateActivate", str(care.vault_id), "")
         transaction.audit(record(caller, now, f"/certificates/{care.name}/{staged}"))
         version = transaction.objects.get(care.vault_id, Kind.CERTIFICATE, care.name)

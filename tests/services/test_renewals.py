@@ -218,6 +218,25 @@ def test_a_new_version_rests_before_it_is_used(bench: Bench) -> None:
         assert operation.version == head.current
 
 
+def test_a_version_that_rested_does_not_replace_one_that_is_made_while_it_is_activated(bench: Bench) -> None:
+    made = issued(bench, activation_delay_hours=48)
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.until(made + 72 * DAY)
+    rested = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert rested is not None
+    bench.clock.moment = made + 75 * DAY
+    looks = [bench.renewals.look(care) for care in bench.renewals.claim(100)]
+    bench.ask(bench.issued_for(90))
+    bench.turn()
+    newest = bench.current().version
+    bench.renewals.attend(looks)
+    bench.until(made + 76 * DAY)
+
+    assert [rested.version] == [look.care.staged for look in looks]
+    assert rested.version != newest
+    assert newest == bench.current().version
+
+
 def test_the_first_version_and_one_that_was_asked_for_do_not_rest(bench: Bench) -> None:
     issued(bench, activation_delay_hours=48)
     first = bench.current().version

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import smtplib
 import socket
 import ssl
@@ -22,6 +21,7 @@ from typing import Final, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from certbroker.domain.errors import Invalid
+from certbroker.domain.mail_address import MOST_RECIPIENTS, is_mail_address
 from certbroker.notify.wording import message_of, one_line
 from certbroker.ports.clock import Clock
 from certbroker.ports.notifier import (
@@ -34,14 +34,6 @@ from certbroker.ports.notifier import (
 )
 
 _SECONDS: Final = 20.0
-_MAX_RECIPIENTS: Final = 50
-_MAX_ADDRESS: Final = 254
-
-# Dot-atoms (RFC 5322 section 3.2.3) and host names. What is rarer is refused rather than quoted: an address comes from
-# whoever configures a channel, and must not become two, or a header.
-_ADDRESS: Final = re.compile(
-    r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~-][A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{0,63})@([A-Za-z0-9][A-Za-z0-9.-]{0,252})", re.ASCII
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +138,7 @@ def message_id(notification: Notification, recipients: tuple[str, ...]) -> str:
 
 def check_address(text: str) -> str:
     """The address, or Invalid."""
-    if len(text) > _MAX_ADDRESS or _ADDRESS.fullmatch(text) is None or ".." in text:
+    if not is_mail_address(text):
         raise Invalid(f"{one_line(text, 64)!r} is not an e-mail address.")
     return text
 
@@ -202,8 +194,8 @@ def _recipients(text: str) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(check_address(each.strip()) for each in text.split(",") if each.strip()))
     if not found:
         raise Invalid("settings.to is missing: give one or several e-mail addresses, separated by commas.")
-    if len(found) > _MAX_RECIPIENTS:
-        raise Invalid(f"settings.to has more than {_MAX_RECIPIENTS} addresses: use a distribution list.")
+    if len(found) > MOST_RECIPIENTS:
+        raise Invalid(f"settings.to has more than {MOST_RECIPIENTS} addresses: use a distribution list.")
     return found
 
 

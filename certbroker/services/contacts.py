@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.channels import CONTACTS
 from certbroker.domain.errors import Invalid, NotFound
+from certbroker.domain.mail_address import MOST_RECIPIENTS, is_mail_address
 from certbroker.domain.objects import Vault
 from certbroker.domain.records import Contact
 from certbroker.ports.clock import Clock
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
-
-# Dot-atoms as in RFC 5322 section 3.2.3; quoted local parts, and what is not ASCII, are refused.
-_ADDRESS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,255}", re.ASCII)
 
 
 class Contacts:
@@ -34,8 +29,11 @@ class Contacts:
     def set(self, caller: Caller, vault: Vault, contacts: tuple[Contact, ...]) -> tuple[Contact, ...]:
         """Replace the vault's contacts. Raises Invalid."""
         now = self._clock.now()
+        # All are told by one mail, so none of them may be one that keeps the others from being told.
+        if len(contacts) > MOST_RECIPIENTS:
+            raise Invalid(f"contacts has more than {MOST_RECIPIENTS} addresses: use a distribution list.")
         for contact in contacts:
-            if _ADDRESS.fullmatch(contact.email) is None:
+            if not is_mail_address(contact.email):
                 raise Invalid(f"contacts has {contact.email[:64]!r}, which is not an e-mail address.")
 
         def work(transaction: SQLTransaction) -> tuple[Contact, ...]:

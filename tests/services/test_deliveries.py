@@ -16,6 +16,7 @@ from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.records import Contact
 from certbroker.engine.notify import NotifySweep
+from certbroker.notify.mail import MailKind
 from certbroker.ports.notifier import (
     NotDelivered,
     Notification,
@@ -446,6 +447,23 @@ def test_the_contacts_are_a_channel_while_mail_is_configured(bench: Bench) -> No
     assert 0 == bench.turn()
     with pytest.raises(NotFound):
         bench.channels.get(bench.vault, "contacts")
+
+
+@pytest.mark.parametrize("emails", [["a@example.com", wrong] for wrong in ("a..b@example.com", "@b", ".a@b", "a@-b")])
+def test_no_contact_that_cannot_be_mailed_keeps_the_others_from_being_told(bench: Bench, emails: list[str]) -> None:
+    with pytest.raises(Invalid, match="not an e-mail address"):
+        Contacts(bench.store, bench.clock, mail=True).set(bench.caller, bench.vault, tuple(map(Contact, emails)))
+
+
+def test_as_many_contacts_are_kept_as_one_mail_goes_to(bench: Bench) -> None:
+    contacts = Contacts(bench.store, bench.clock, mail=True)
+    most = tuple(Contact(f"{number}@example.com") for number in range(50))
+    kind = MailKind(None)
+
+    assert most == contacts.set(bench.caller, bench.vault, most)
+    kind.check(NotifierSettings("contacts", {"to": ", ".join(contact.email for contact in most)}))
+    with pytest.raises(Invalid, match="distribution list"):
+        contacts.set(bench.caller, bench.vault, (*most, Contact("a@example.com")))
 
 
 def test_the_secrets_of_a_channel_are_sealed_and_survive_a_rotation(bench: Bench) -> None:

@@ -23,7 +23,7 @@ _WHAT: Final = {
     EventType.CERTIFICATE_RENEWAL_STARTED: "is being renewed",
     EventType.CERTIFICATE_RENEWAL_FAILED: "could not be renewed",
     EventType.CERTIFICATE_RENEWAL_SUGGESTED: "should be renewed earlier than planned",
-    EventType.CERTIFICATE_RENEWAL_STOPPED: "is not renewed any more",
+    EventType.CERTIFICATE_RENEWAL_STOPPED: "is renewed again and again, and not for now",
     EventType.CERTIFICATE_ACTIVATED: "has a new version in use",
     EventType.CERTIFICATE_NEEDS_PERSON: "needs somebody to act",
 }
@@ -36,8 +36,8 @@ _ADVICE: Final = {
     EventType.SECRET_EXPIRED: "Set a new version of the secret, and let its users change over.",
     EventType.CERTIFICATE_RENEWAL_FAILED: "The version in use goes on being served. The broker tries again by itself "
     "unless it says otherwise above.",
-    EventType.CERTIFICATE_RENEWAL_STOPPED: "Nothing happens by itself any more: correct the cause, then create the "
-    "certificate again.",
+    EventType.CERTIFICATE_RENEWAL_STOPPED: "The version in use goes on being served, for as long as it is valid. Look "
+    "for the cause: without that, the next renewal is only one more.",
     EventType.CERTIFICATE_NEEDS_PERSON: "Nothing goes on before somebody does what is said above.",
 }
 

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from certbroker.domain.operation import Problem
+from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable
+from issuers.acme import ACMEIssuer
+from issuers.acme.authorizing import Authorizing
 from pebble.launcher import Pebble
-from tests.support.acme_ports import Board, Surroundings, loopback_egress
+from tests.support.acme_ports import Board, MemoryJournal, Surroundings, loopback_egress
 from tests.support.peers import require_pebble
 
 
@@ -28,6 +32,26 @@ def start_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 @pytest.fixture(scope="module")
 def pebble(start_pebble: Callable[..., Pebble]) -> Pebble:
     return start_pebble(authz_reuse=0)
+
+
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> Callable[[ACMEIssuer, IssuanceRequest, MemoryJournal], None]:
+    """Go on with a request until the answers to its challenges are up, and no further.
+
+    Pebble 2.10 hangs for good when an authorization is given up while it is being validated: showing it then leaves a
+    lock behind, which the validation waits for.
+    """
+
+    def go_on(issuer: ACMEIssuer, request: IssuanceRequest, journal: MemoryJournal) -> None:
+        def lost(*_: object) -> None:
+            raise IssuerUnavailable(Problem("Lost", "The CA did not answer."))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Authorizing, "_ask", lost)
+            with pytest.raises(IssuerUnavailable, match="did not answer"):
+                issuer.advance(request, journal)
+
+    return go_on
 
 
 @pytest.fixture

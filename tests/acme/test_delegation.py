@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from certbroker.egress import EgressPolicy, OutsideDNS
-from certbroker.ports.issuer import DNSPublisher, IssuerUnavailable
+from certbroker.ports.issuer import DNSPublisher, IssuanceRequest, IssuerUnavailable
+from issuers.acme import ACMEIssuer
 from issuers.acme.delegation import end_of_aliases
 from issuers.acme.dns_hook import DNSHook, DNSHookPublisher
 from issuers.acme.dns_update import DNSUpdatePublisher, DNSUpdateServer
@@ -28,6 +29,8 @@ from tests.support.acme_ports import (
 from tests.support.dns_server import KEY_NAME, KEY_SECRET, AuthoritativeServer
 
 pytestmark = pytest.mark.xdist_group("acme-dns")
+
+Unasked = Callable[[ACMEIssuer, IssuanceRequest, MemoryJournal], None]
 
 OPTIONS = "challenge=dns-01;dns=main"
 ALIASES = {
@@ -138,10 +141,10 @@ def test_a_certificate_for_names_that_are_delegated_and_a_wildcard(
 
 
 def test_a_record_is_withdrawn_where_it_was_published_though_the_cname_has_changed(
-    delegated: Surroundings, server: AuthoritativeServer
+    delegated: Surroundings, server: AuthoritativeServer, unasked: Unasked
 ) -> None:
     issuer, request, journal = delegated.issuer(OPTIONS), request_for("www.example.org"), MemoryJournal()
-    issuer.advance(request, journal)
+    unasked(issuer, request, journal)
     assert 1 == len(server.values("www.acme.example.net"))
 
     delegated.names = NoAliases()

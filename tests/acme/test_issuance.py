@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import same_public_key
-from certbroker.ports.issuer import Abandons, IssuerUnavailable, RequestRefused, Revokes, StillWaiting
-from issuers.acme import KIND
+from certbroker.ports.issuer import Abandons, IssuanceRequest, IssuerUnavailable, RequestRefused, Revokes, StillWaiting
+from issuers.acme import KIND, ACMEIssuer
 from pebble.launcher import Pebble, Profile
 from tests.support.acme_ports import (
     Board,
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.xdist_group("acme-issuance")
 
 Surround = Callable[[Pebble], Surroundings]
 Start = Callable[..., Pebble]
+Unasked = Callable[[ACMEIssuer, IssuanceRequest, MemoryJournal], None]
 
 
 def test_a_certificate_by_http_01(ca: Surroundings) -> None:
@@ -93,9 +94,9 @@ def test_challenge_answers_are_gone_when_the_certificate_is_there(ca: Surroundin
     assert {} == ca.board.answers
 
 
-def test_an_abandoned_request_leaves_no_answers(ca: Surroundings) -> None:
+def test_an_abandoned_request_leaves_no_answers(ca: Surroundings, unasked: Unasked) -> None:
     issuer, request, journal = ca.issuer(), request_for("gone.example.org"), MemoryJournal()
-    issuer.advance(request, journal)
+    unasked(issuer, request, journal)
     assert ca.board.answers
     assert isinstance(issuer, Abandons)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from certbroker.ports.issuer import IssuerUnavailable, RequestRefused
+from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, RequestRefused
+from issuers.acme import ACMEIssuer
 from issuers.acme.tls_alpn import validated_place, validation_certificate
 from pebble.launcher import Pebble
 from tests.support.acme_ports import (
@@ -33,6 +34,8 @@ from tests.support.validation import shake_hands, validating
 from tests.support.wire import Wire, creation
 
 pytestmark = pytest.mark.xdist_group("acme-tls-alpn")
+
+Unasked = Callable[[ACMEIssuer, IssuanceRequest, MemoryJournal], None]
 
 OPTIONS = "challenge=tls-alpn-01"
 ANSWERS = {"www.example.org": "token.thumbprint", "192.0.2.7": "other.thumbprint", "2001:db8::1": "third.thumbprint"}
@@ -192,9 +195,9 @@ def test_names_and_addresses_are_validated_by_a_real_ca(tls_ca: Surroundings) ->
     assert {} == tls_ca.board.answers
 
 
-def test_an_abandoned_request_leaves_no_answers(tls_ca: Surroundings) -> None:
+def test_an_abandoned_request_leaves_no_answers(tls_ca: Surroundings, unasked: Unasked) -> None:
     issuer, request, journal = tls_ca.issuer(OPTIONS), request_for("gone.example.org"), MemoryJournal()
-    issuer.advance(request, journal)
+    unasked(issuer, request, journal)
     assert ["gone.example.org"] == [*tls_ca.board.answers]
 
     issuer.abandon(request, journal)

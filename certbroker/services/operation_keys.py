@@ -36,7 +36,7 @@ class OperationKeys:
         csr = build_csr(operation.policy, key)
         now = self._clock.now()
         made = replace(operation, state=states.advance(operation.state, states.KeyMade(csr, kind.manual), now))
-        if kind.local:
+        if kind.local and not kind.manual:
             return made, key
         made = replace(made, sealed_key=self._seal.close(operation.key_identity, self._keystore.encode(key)))
         if not kind.manual:

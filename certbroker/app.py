@@ -45,6 +45,7 @@ from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
+from certbroker.services.lifecycles import Lifecycles
 from certbroker.services.listings import Listings
 from certbroker.services.meters import Meters
 from certbroker.services.metrics import Metrics
@@ -56,6 +57,7 @@ from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
 from certbroker.services.server_certificate import CHAIN_FILE, KEY_FILE, ServerCertificate
+from certbroker.services.status import Status
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
 from certbroker.store import migrations
@@ -172,6 +174,8 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
     issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration, names), names, governor)
     meters = foundation.meters
     operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
+    renewals = Renewals(store, issuers, operations, clock, inbox, meters)
+    housekeeping = Housekeeping(store, clock)
     broker = Broker(
         store=store,
         clock=clock,
@@ -180,7 +184,7 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
         keys=Keys(store),
         certificates=Certificates(store, seal, keystore, clock, operations, inbox),
         operations=operations,
-        renewals=Renewals(store, issuers, operations, clock, inbox, meters),
+        renewals=renewals,
         issuers=issuers,
         governor=governor,
         contacts=contacts,
@@ -194,10 +198,12 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
         access=Access(store, clock),
         tokens=Tokens(store, seal, clock, foundation.tenant),
         rotation=rotation,
-        housekeeping=Housekeeping(store, clock),
+        housekeeping=housekeeping,
         secret_expiry=SecretExpiry(store, clock),
         meters=meters,
         readiness=foundation.readiness,
+        lifecycles=Lifecycles(store, renewals),
+        status=Status(store, clock, foundation.readiness, meters.pulse, rotation, governor, housekeeping),
     )
     foundation.readiness.sealed = None
     return Core(configuration, broker, seal, foundation.tenant, inbox, egress, foundation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from certbroker.cli import demo, server
+from certbroker.cli import demo, server, status
 from certbroker.cli.groups import LazyGroups, add_groups
 
 _SERVER = "The broker"
@@ -18,7 +18,7 @@ AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET. SSL_CERT_FILE names a 
 """
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 the broker refused or an operation failed, 2 wrong usage or configuration, 3 not reachable, "
-    "4 not authorised, 5 not found."
+    "4 not authorised, 5 not found, 6 something needs a person."
 )
 
 # Tracebacks in colour show local variables, and those may be secrets.
@@ -36,6 +36,7 @@ app.command(rich_help_panel=_SERVER)(server.serve)
 app.command(rich_help_panel=_SERVER)(server.dev)
 app.command(rich_help_panel=_SERVER)(server.init)
 app.command(rich_help_panel=_SERVER)(demo.demo)
+app.command(rich_help_panel=_CLIENT)(status.status)
 add_groups(app, _CLIENT)
 
 

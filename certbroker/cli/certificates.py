@@ -148,6 +148,14 @@ def pending(session: Session, name: CertificateName, *, csr_file: _CSRFile = Non
 
 @app.command()
 @vault_command
+def health(session: Session, name: CertificateName) -> None:
+    """Show how a certificate is looked after: its health, why, and what comes next."""
+    found = session.vault.get(f"/certificates/{name}/lifecycle")
+    session.output.record(found, lambda: _health_rows(found))
+
+
+@app.command()
+@vault_command
 def renew(
     session: Session,
     name: CertificateName,
@@ -303,6 +311,28 @@ def _rows(view: dict[str, Any]) -> dict[str, object]:
         "enabled": view["attributes"].get("enabled"),
         "tags": tags(view),
     }
+
+
+def _health_rows(found: dict[str, Any]) -> dict[str, object]:
+    window, point, failure = found.get("ca_window"), found.get("renewal_point"), found.get("failure")
+    rows: dict[str, object] = {
+        "health": found["health"],
+        "reason": found["reason"],
+        "since": when(found.get("since")),
+        "next action": when(found.get("next_action")),
+        "next look": when(found.get("next_look")),
+        "renewal point": point and f"{when(point['at'])}, {point['rule']}",
+        "CA suggests": window and f"{when(window['at'])}, of {when(window['start'])} to {when(window['end'])}",
+        "the CA says why": window and window.get("explanation"),
+        "expires": remaining(found.get("expires")),
+    }
+    if failure:
+        rows["last failure"] = f"{failure['code']}: {failure['message']}"
+        rows["failures in a row"] = failure["in_a_row"]
+        rows["tried again"] = when(failure["retry_at"])
+    if staged := found.get("staged"):
+        rows["next version"] = f"{version_of(staged['id'])}, in use from {when(staged['activates'])}"
+    return rows
 
 
 def _write_csr(session: Session, operation: dict[str, Any], path: Path) -> None:

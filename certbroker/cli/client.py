@@ -27,6 +27,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     UNAUTHORISED = 4
     NOT_FOUND = 5
+    NEEDS_PERSON = 6
 
 
 class CommandFailed(Exception):

@@ -127,6 +127,21 @@ def show(session: Session, name: IssuerName) -> None:
 
 @app.command()
 @vault_command
+def health(session: Session, name: IssuerName) -> None:
+    """Show how an issuer has done with the settings that it has, and why."""
+    found = session.vault.get(f"/certificates/issuers/{name}/health")
+    rows = {
+        "state": found["state"],
+        "reason": found.get("reason"),
+        "since": when(found.get("since")),
+        "last success": when(found.get("last_success")),
+        "next try": when(found.get("next_try")),
+    }
+    session.output.record(found, rows)
+
+
+@app.command()
+@vault_command
 def limits(
     session: Session,
     name: IssuerName,

@@ -71,6 +71,15 @@ class Output:
                 table.add_row(label, text)
         self.console.print(table)
 
+    @property
+    def is_json(self) -> bool:
+        """Whether a program reads it."""
+        return self.form is Format.JSON
+
+    def heading(self, text: str) -> None:
+        """What the next list is about."""
+        self.console.print(f"\n[bold]{escape(text)}[/bold]")
+
     def json(self, value: object) -> None:
         print(json.dumps(value, indent=2, ensure_ascii=False))
 

@@ -87,7 +87,9 @@ def steps(facts: Facts) -> Iterator[Step]:
 
 
 def health_of(facts: Facts, decision: Decision, now: datetime) -> Health:
-    """How the certificate is, given what was decided about it."""
+    """How the certificate is, given what was decided about it. That a disabled one has expired troubles nobody."""
+    if not facts.enabled and not facts.in_progress:
+        return Health.DISABLED
     if now >= facts.not_after:
         return Health.EXPIRED
     match decision:
@@ -100,8 +102,6 @@ def health_of(facts: Facts, decision: Decision, now: datetime) -> Health:
         case Wait():
             return Health.HEALTHY
         case Leave():
-            if not facts.enabled:
-                return Health.DISABLED
             first = min(step.at for step in steps(facts))
             return Health.NEEDS_PERSON if now >= first else Health.HEALTHY
 

@@ -17,6 +17,7 @@ from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
+from certbroker.services.lifecycles import Lifecycles
 from certbroker.services.listings import Listings
 from certbroker.services.meters import Meters
 from certbroker.services.operations import Operations
@@ -25,6 +26,7 @@ from certbroker.services.renewals import Renewals
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
+from certbroker.services.status import Status
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
 from certbroker.store.database import SQLiteStore
@@ -59,3 +61,5 @@ class Broker:
     secret_expiry: SecretExpiry
     meters: Meters
     readiness: Readiness
+    lifecycles: Lifecycles
+    status: Status

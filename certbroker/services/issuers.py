@@ -8,6 +8,7 @@ from datetime import datetime
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import Conflict, Invalid, NotFound, Unavailable
+from certbroker.domain.issuer_health import IssuerHealth
 from certbroker.domain.objects import Page, Vault, check_name
 from certbroker.domain.policy import MAX_NAMES, SELF, UNKNOWN, is_address, is_dns_name
 from certbroker.domain.records import Identity, SealedBytes
@@ -121,6 +122,13 @@ class Issuers:
         if issuer is None:
             raise _not_found(name)
         return issuer
+
+    def health(self, vault: Vault, name: str) -> IssuerHealth:
+        """How an issuer has done with the settings that it has. Raises NotFound."""
+        health = self._store.glance().issuers.health(vault.id, name)
+        if health is None:
+            raise _not_found(name)
+        return health
 
     def listing(self, vault: Vault, after: str, size: int) -> Page[StoredIssuer]:
         rows = self._store.glance().issuers.listing(vault.id, decode(after), size + 1)

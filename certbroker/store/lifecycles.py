@@ -17,7 +17,7 @@ from certbroker.store.statement import Cursor, Row, Statement, choose
 from certbroker.store.tables import LifecycleRow
 
 _l = LifecycleRow
-_COLUMNS = (_l.vault_id, _l.name, _l.fence, _l.state, _l.issuer, _l.staged, _l.activate_at)
+_COLUMNS = (_l.vault_id, _l.name, _l.fence, _l.state, _l.issuer, _l.staged, _l.activate_at, _l.act_at)
 _THIS = and_(col(_l.vault_id) == bindparam("vault"), col(_l.name) == bindparam("name"))
 _GET = Statement(choose(*_COLUMNS).where(_THIS))
 
@@ -101,7 +101,7 @@ _STATE: Final = msgspec.json.Decoder(Lifecycle)
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """A certificate's lifecycle as it is stored. `name` is in lower case."""
+    """A certificate's lifecycle as it is stored. `name` is in lower case; `act_at` is when it is looked at next."""
 
     vault_id: int
     name: str
@@ -110,6 +110,7 @@ class Care:
     issuer: str | None = None
     staged: str | None = None
     activate_at: datetime | None = None
+    act_at: datetime | None = None
 
 
 class Lifecycles:
@@ -214,7 +215,7 @@ class Lifecycles:
 
 
 def _care(row: Row) -> Care:
-    vault, name, fence, state, issuer, staged, activate_at = row
+    vault, name, fence, state, issuer, staged, activate_at, act_at = row
     return Care(
         vault,
         name,
@@ -223,4 +224,5 @@ def _care(row: Row) -> Care:
         issuer,
         staged,
         None if activate_at is None else moment(activate_at),
+        None if act_at is None else moment(act_at),
     )

@@ -22,6 +22,7 @@ from certbroker.domain.objects import Vault
 from certbroker.services.broker import Broker
 from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
+from certbroker.web.status_json import status_json
 
 _MAX_BODY: Final = 64 * 1024
 
@@ -76,6 +77,7 @@ class Administration:
         return [
             self._route("GET", "/admin/vaults", "VaultList", self.list_vaults),
             self._route("POST", "/admin/vaults", "VaultCreate", self.create_vault),
+            self._route("GET", "/admin/status", "BrokerStatus", self.status),
             self._route("GET", "/admin/seal", "SealStatus", self.seal_status),
             self._route("POST", "/admin/seal/rotate", "SealRotate", self.rotate_seal),
             self._route("GET", "/admin/roles", "RoleList", self.list_roles),
@@ -104,6 +106,9 @@ class Administration:
             purge_protection=wanted.purge_protection,
         )
         return _vault_json(vault)
+
+    def status(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return status_json(self._broker.status.report())
 
     def seal_status(self, caller: Caller, request: Request, body: bytes) -> Any:
         return asdict(self._broker.rotation.status())

@@ -14,6 +14,9 @@ CONTACTS: Final = "contacts"
 
 EVERYTHING: Final = "*"
 
+# In a vault; the one that it has by having contacts may be one more.
+MOST_CHANNELS: Final = 50
+
 FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(minutes=5)
 

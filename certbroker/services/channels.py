@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from certbroker.domain.audit import Caller, record
-from certbroker.domain.channels import CONTACTS, EVERYTHING, Channel
+from certbroker.domain.channels import CONTACTS, EVERYTHING, MOST_CHANNELS, Channel
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.events import FOR_PEOPLE, Event, EventType, event_id
 from certbroker.domain.objects import Kind, Page, Vault, check_name
@@ -22,8 +22,6 @@ from certbroker.services.naming import new_version
 from certbroker.store.database import SQLiteStore
 from certbroker.store.outbox import Delivery
 from certbroker.store.transaction import SQLTransaction
-
-MOST_CHANNELS: Final = 50
 
 _MAX_SETTINGS: Final = 20
 _MAX_CHARS: Final = 4096

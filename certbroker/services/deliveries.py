@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from certbroker.domain.channels import CONTACTS, Channel, Lane, Outcome, pause
+from certbroker.domain.channels import CONTACTS, MOST_CHANNELS, Channel, Lane, Outcome, pause
 from certbroker.domain.errors import BrokerError, LeaseLost
 from certbroker.domain.events import WARNINGS, Event
 from certbroker.domain.objects import object_path
@@ -102,16 +102,13 @@ class Deliveries:
     def prune(self) -> int:
         """Forget deliveries that ended long ago, and give up what waits in disabled channels; return how many went."""
         now = self._clock.now()
-        pruned = 0
-        for vault_id in self._store.glance().channels.vaults():
-
-            def work(transaction: SQLTransaction, vault_id: int = vault_id) -> int:
-                for channel in transaction.channels.listing(vault_id, "", 1000):
-                    transaction.outbox.expire(vault_id, channel.name.lower(), now)
-                return transaction.outbox.prune(vault_id, now)
-
-            pruned += self._store.write(work)
-        return pruned
+        vaults = self._store.glance().channels.vaults()
+        # They share commits; that one fails is no reason to leave the others.
+        outcomes = self._store.write_all([_pruning(vault_id, now) for vault_id in vaults])
+        for vault_id, outcome in zip(vaults, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                _log.error("old deliveries could not be forgotten", vault=vault_id, exc_info=outcome)
+        return sum(outcome for outcome in outcomes if isinstance(outcome, int))
 
     def _work(self, channel: Channel, go_on: Callable[[], bool]) -> None:
         began = self._clock.now()
@@ -245,6 +242,15 @@ class Deliveries:
             transaction.channels.release(channel, None if following is None else max(following, rest))
 
         self._store.write(write)
+
+
+def _pruning(vault_id: int, now: datetime) -> Callable[[SQLTransaction], int]:
+    def work(transaction: SQLTransaction) -> int:
+        for channel in transaction.channels.listing(vault_id, "", MOST_CHANNELS + 1):
+            transaction.outbox.expire(vault_id, channel.name.lower(), now)
+        return transaction.outbox.prune(vault_id, now)
+
+    return work
 
 
 def _spread() -> float:

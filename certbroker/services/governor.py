@@ -135,7 +135,8 @@ class Governor:
     def tidy(self) -> None:
         """Forget what is whole again."""
         now = self._clock.now()
-        self._store.write(lambda transaction: transaction.budgets.expire(now))
+        if self._store.glance().budgets.has_expired(now):
+            self._store.write(lambda transaction: transaction.budgets.expire(now))
 
 
 def _admit(

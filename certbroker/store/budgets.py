@@ -43,6 +43,7 @@ _RESERVATIONS = Statement(choose(_r.scope, _r.subject, _r.pending).where(_ORDER)
 _RESERVE = insertion(_r)
 _RELEASE = Statement(delete(_r).where(_ORDER))
 _EXPIRE = Statement(delete(_r).where(col(_r.over_at) <= bindparam("now")))
+_OVER = tuple(Statement(choose(func.count()).where(col(each.over_at) <= bindparam("now"))) for each in (_b, _r))
 
 
 class Budgets:
@@ -105,6 +106,10 @@ class Budgets:
     def release(self, operation: str, step: str, ca: str) -> None:
         """Forget what an order has reserved."""
         _RELEASE.run(self._cursor, operation=operation, step=step, ca=ca)
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether there is something to `expire`."""
+        return any(row[0] for statement in _OVER if (row := statement.one(self._cursor, now=micros(now))))
 
     def expire(self, now: datetime) -> None:
         """Forget buckets that are whole and held no more, and reservations that nobody has ended."""

@@ -10,7 +10,7 @@ import pytest
 
 from certbroker.app import Core
 from certbroker.domain.audit import Caller
-from certbroker.domain.channels import LONGEST_PAUSE, Channel, Lane, Outcome
+from certbroker.domain.channels import LONGEST_PAUSE, MOST_CHANNELS, Channel, Lane, Outcome
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.objects import Changes, Kind, Vault
@@ -24,7 +24,7 @@ from certbroker.ports.notifier import (
     NotifierSettings,
     Undeliverable,
 )
-from certbroker.services.channels import MOST_CHANNELS, ChannelChanges, Channels
+from certbroker.services.channels import ChannelChanges, Channels
 from certbroker.services.contacts import Contacts
 from certbroker.services.deliveries import LEASE, Deliveries
 from certbroker.services.housekeeping import Housekeeping

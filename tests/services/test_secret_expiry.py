@@ -57,6 +57,14 @@ def test_a_secret_is_told_of_a_month_before_its_end_and_at_its_end(told: Told) -
     assert [("password", NEAR), ("password", EXPIRED)] == told.on_day(40.1) == told.on_day(400)
 
 
+def test_a_secret_is_told_of_at_the_next_look_however_short_ago_the_last_was(told: Told) -> None:
+    told.secret("password", days=40)
+    minute = 1 / 24 / 60
+
+    assert [] == told.on_day(10 - minute / 2)
+    assert [("password", NEAR)] == told.on_day(10 + minute / 2)
+
+
 def test_what_passed_while_nobody_looked_is_told_afterwards(told: Told) -> None:
     told.secret("password", days=40)
 

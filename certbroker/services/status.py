@@ -24,7 +24,7 @@ from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
 from certbroker.store.issuers import JudgedIssuer
 from certbroker.store.lifecycles import Care
-from certbroker.store.operations import moment
+from certbroker.store.moments import moment
 from certbroker.store.transaction import SQLTransaction
 
 # Of each sort, on one page. The counts say how many there are in all.

@@ -8,7 +8,7 @@ from sqlalchemy import and_, bindparam, delete, func, literal_column
 from sqlmodel import col
 
 from certbroker.domain.budget import WHOLE, Bucket, Level, Scope
-from certbroker.store.operations import micros, moment
+from certbroker.store.moments import micros, moment
 from certbroker.store.statement import Cursor, Statement, choose, insertion
 from certbroker.store.tables import BudgetRow, ReservationRow
 

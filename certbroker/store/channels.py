@@ -14,7 +14,7 @@ from certbroker.domain.channels import CONTACTS, Channel, Health, Lane
 from certbroker.domain.errors import LeaseLost
 from certbroker.domain.events import FOR_PEOPLE
 from certbroker.domain.records import SealedBytes
-from certbroker.store.operations import micros
+from certbroker.store.moments import micros
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import ChannelRow, ContactsRow, OutboxRow
 

@@ -13,7 +13,7 @@ from sqlmodel import col
 from certbroker.domain.issuer_health import IssuerHealth
 from certbroker.domain.records import Contact, SealedBytes
 from certbroker.ports.issuer import Administrator, BoardKind
-from certbroker.store.operations import micros
+from certbroker.store.moments import micros
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import ChallengeRow, ContactsRow, IssuerMemoryRow, IssuerRow
 

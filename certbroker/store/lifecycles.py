@@ -12,7 +12,7 @@ from sqlalchemy.dialects import sqlite
 from sqlmodel import col
 
 from certbroker.domain.lifecycle import Health, Lifecycle
-from certbroker.store.operations import micros, moment
+from certbroker.store.moments import micros, moment
 from certbroker.store.statement import Cursor, Row, Statement, choose
 from certbroker.store.tables import LifecycleRow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ from sqlmodel import col
 from certbroker.domain import operation as states
 from certbroker.domain.errors import LeaseLost
 from certbroker.domain.records import Cause, Operation, SealedBytes, Turn
+from certbroker.store.moments import micros, moment
 from certbroker.store.objects import decode_policy, encode_policy
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import JournalRow, OperationRow
@@ -149,10 +150,6 @@ _STATES: Final[dict[str, msgspec.json.Decoder[Any]]] = {
         states.Cancelled,
     )
 }
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
 _FIRST: Final = Turn()
 
 
@@ -345,16 +342,6 @@ class Operations:
         """What was intended and what was recorded at a step."""
         row = _READ_ENTRY.one(self._cursor, id=operation_id, step=step) or (None, None)
         return _decode_entry(row[0]), _decode_entry(row[1])
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970, exactly."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(micros: int) -> datetime:
-    """The time, so many microseconds after the beginning of 1970."""
-    return _EPOCH + timedelta(microseconds=micros)
 
 
 def _owned(cursor: Cursor) -> None:

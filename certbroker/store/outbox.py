@@ -12,7 +12,7 @@ from sqlmodel import col
 
 from certbroker.domain.channels import EVERYTHING, Outcome
 from certbroker.domain.events import Event
-from certbroker.store.operations import micros, moment
+from certbroker.store.moments import micros, moment
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import ChannelRow, OutboxRow
 

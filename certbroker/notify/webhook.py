@@ -9,8 +9,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from certbroker.domain.errors import Invalid
+from certbroker.domain.retry_after import retry_after
 from certbroker.ports.egress import EgressFailed, EgressRefused, OutsideResponse
 from certbroker.ports.notifier import (
     NotDelivered,
@@ -92,9 +92,8 @@ class _Webhook:
             return ""
         if answer.status in _NEVER:
             raise Undeliverable(f"The receiver answered {answer.status}, which no repetition would change.")
-        raise NotDelivered(
-            f"The receiver answered {answer.status}.", retry_after(answer.headers.get("retry-after"), self.clock.now())
-        )
+        pause = retry_after(answer.headers.get("retry-after"), self.clock.now(), answer.headers.get("date"))
+        raise NotDelivered(f"The receiver answered {answer.status}.", pause)
 
     def send(self, method: str, event_id: str, headers: Mapping[str, str], body: bytes | None) -> OutsideResponse:
         """One request, signed where there is a key. Raises NotDelivered."""
@@ -239,19 +238,6 @@ def signature(key: bytes, event_id: str, now: datetime, body: bytes) -> dict[str
         "webhook-timestamp": timestamp,
         "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
     }
-
-
-def retry_after(text: str | None, now: datetime) -> timedelta | None:
-    """What Retry-After asks for (RFC 9110 section 10.2.3): seconds, or a date. None when it makes no sense."""
-    if not text:
-        return None
-    if text.strip().isascii() and text.strip().isdigit():
-        return timedelta(seconds=min(int(text.strip()[:9]), 10**8))
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return date - now if date.tzinfo is not None and date > now else None
 
 
 def _time(moment: datetime) -> str:

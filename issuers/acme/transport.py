@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from certbroker.domain.operation import Problem
+from certbroker.domain.retry_after import http_date, retry_after
 from certbroker.ports.clock import Clock
 from certbroker.ports.egress import Egress, EgressFailed, EgressRefused, OutsideResponse
 from certbroker.ports.issuer import IssuerUnavailable
@@ -18,7 +19,6 @@ from issuers.acme.known_ca import KnownCA
 from issuers.acme.messages import Directory, read_directory
 from issuers.acme.nonces import is_nonce
 from issuers.acme.problem import CARefused, Nonsense, ProblemDocument, printable, read_problem
-from issuers.acme.retry_after import http_date, retry_after
 from issuers.acme.signing import AccountKey, encode_payload
 
 _MAX_BODY: Final = 1 << 20

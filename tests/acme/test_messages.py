@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +14,6 @@ from certbroker.ports.issuer import IssuerUnavailable
 from issuers.acme.messages import read_authorization, read_challenge, read_directory, read_order
 from issuers.acme.nonces import NoncePool
 from issuers.acme.problem import read_problem, refusal_of
-from issuers.acme.retry_after import retry_after
 from issuers.acme.signing import AccountKey, load_account_key, make_account_key
 from issuers.acme.transport import Answer
 
@@ -36,53 +35,6 @@ JSON = st.recursive(
     ),
     max_leaves=20,
 )
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None),
-        ("3", 3),
-        (" 3 ", 3),
-        ("+3", 3),
-        ("0", 1),
-        ("-1", 1),
-        ("-" + "9" * 5000, 1),
-        ("9" * 5000, 86400),
-        ("86401", 86400),
-        ("Sun, 29 Mar 2026 01:31:00 GMT", 60),
-        ("Sunday, 29-Mar-26 01:31:00 GMT", 60),
-        ("Sun Mar 29 01:31:00 2026", 60),
-        ("Sun, 29 Mar 2026 01:31:00 -0000", 60),
-        ("Sun, 29 Mar 2026 03:31:00 +0200", 60),
-        ("Sun, 29 Mar 2020 01:31:00 GMT", 1),
-        ("Fri, 31 Dec 9999 23:59:59 -2359", None),
-        ("Sun, 29 Mar 2999 01:31:00 GMT", 86400),
-        ("Sun, 99 Mar 2026 99:31:00 GMT", None),
-        ("1.5", None),
-        ("three", None),
-        ("\u0663", None),
-        ("", None),
-        ("x" * 100_000, None),
-    ],
-)
-def test_retry_after(value: str | None, seconds: int | None) -> None:
-    assert (None if seconds is None else timedelta(seconds=seconds)) == retry_after(value, NOW)
-
-
-def test_a_date_is_counted_from_the_servers_own_clock() -> None:
-    """Whose clock is right does not matter then."""
-    slow = "Sun, 29 Mar 2020 01:30:00 GMT"
-
-    assert timedelta(minutes=2) == retry_after("Sun, 29 Mar 2020 01:32:00 GMT", NOW, slow)
-
-
-@settings(deadline=None)
-@given(st.text(max_size=50))
-def test_retry_after_is_never_an_error_and_never_out_of_bounds(value: str) -> None:
-    pause = retry_after(value, NOW)
-
-    assert pause is None or timedelta(seconds=1) <= pause <= timedelta(days=1)
 
 
 @settings(deadline=None)

@@ -17,7 +17,7 @@ from cloudevents.core.formats.json import JSONFormat
 from certbroker.domain.errors import Invalid
 from certbroker.domain.events import EventType
 from certbroker.notify import webhook
-from certbroker.notify.webhook import WebhookKind, retry_after
+from certbroker.notify.webhook import WebhookKind
 from certbroker.ports.notifier import (
     Confirms,
     NotDelivered,
@@ -159,24 +159,6 @@ def test_any_other_answer_is_for_now(
 
     assert timedelta(seconds=120) == failed.value.retry_after
     assert 1 == len(receiver.requests)
-
-
-@pytest.mark.parametrize(
-    ("text", "meant"),
-    [
-        (None, None),
-        ("0", timedelta(0)),
-        (" 30 ", timedelta(seconds=30)),
-        ("Thu, 01 Jan 2026 01:00:00 GMT", timedelta(hours=1)),
-        ("Wed, 31 Dec 2025 01:00:00 GMT", None),
-        ("soon", None),
-        ("-5", None),
-        ("٣", None),
-        ("9" * 5000, timedelta(seconds=10**8)),
-    ],
-)
-def test_retry_after_is_read_in_both_forms(text: str | None, meant: timedelta | None) -> None:
-    assert meant == retry_after(text, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_a_receiver_that_hangs_is_given_up_in_time(

@@ -35,7 +35,7 @@ class RenewSweep:
     def sweep(self) -> int:
         """See to what is due; return how much that was."""
         claimed = self._renewals.claim(_BATCH)
-        looks = [self._renewals.look(care) for care in claimed]
+        looks = self._renewals.look(claimed)
         at_once = []
         for look in looks:
             if not self._renewals.is_question_due(look):

@@ -148,7 +148,7 @@ def _admit(
         wanted = tuple(replace(claim, bound=False) for claim in wanted)
     levels: dict[Bucket, Level] = {}
     for claim in wanted:
-        level = budgets.level(claim.bucket)
+        level = budgets.level(claim.bucket, counted=claim.limit is not None)
         if claim.limit is not None and corrected(claim.limit, level, now) != level:
             level = corrected(claim.limit, level, now)
             budgets.put(claim.bucket, level)

@@ -43,7 +43,7 @@ class Lifecycles:
                 return LifecycleView(
                     head.name, Care(vault.id, name.lower(), 0, _first(operation.state if operation else None))
                 )
-            facts = self._renewals.look(care).facts
+            facts = self._renewals.look([care])[0].facts
         if facts is None:
             return LifecycleView(head.name, care)
         renewed = not facts.manual and any(action.action == AUTO_RENEW for action in facts.policy.lifetime_actions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +19,7 @@ from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import KeyFacts, Operation, Version
 from certbroker.domain.renewal import Facts, Setback
+from certbroker.ports.issuer import IssuerKind
 from certbroker.store.lifecycles import Care
 from certbroker.store.transaction import SQLTransaction
 
@@ -28,8 +30,8 @@ _CANCELLED: Final = Problem("Cancelled", "The renewal was cancelled by its owner
 class Look:
     """A look at one certificate. `version` and `facts` are None while it has no version.
 
-    `explained` means that the issuer has just given a new window, with a reason for people; `finding` is what the
-    question about it has shown of the issuer.
+    `outside` means that its issuer can be asked for a renewal window, by an outside call; `explained` that it has just
+    given a new one, with a reason for people; `finding` is what the question about it has shown of the issuer.
     """
 
     care: Care
@@ -37,6 +39,7 @@ class Look:
     policy: CertificatePolicy | None = None
     version: Version | None = None
     facts: Facts | None = None
+    outside: bool = False
     explained: bool = False
     finding: Finding | None = None
 
@@ -46,11 +49,13 @@ class Look:
         return self.care.issuer or (self.policy.issuer if self.policy else "")
 
 
-def gather(transaction: SQLTransaction, care: Care, now: datetime, *, manual: bool) -> Look:
-    """Gather the facts. `manual` tells that a person is the issuer."""
+def gather(
+    transaction: SQLTransaction, care: Care, now: datetime, kind_of: Callable[[int, str], IssuerKind | None]
+) -> Look:
+    """Gather the facts. `kind_of` tells the kind of a vault's issuer, and None where there is no such issuer."""
     vault_id, name = care.vault_id, care.name
     policy = transaction.objects.policy(vault_id, name)
-    operation = transaction.operations.pending(vault_id, name)
+    operation = transaction.operations.unsettled(vault_id, name)
     version = transaction.objects.get(vault_id, Kind.CERTIFICATE, name)
     if version is None or version.certificate is None or policy is None:
         return Look(care, operation, policy)
@@ -60,20 +65,23 @@ def gather(transaction: SQLTransaction, care: Care, now: datetime, *, manual: bo
         wish = lifecycle.wish if lifecycle.wish and lifecycle.wish.version == version.version else None
         lifecycle = Lifecycle(version=version.version, wish=wish, health=lifecycle.health, since=lifecycle.since)
     lifecycle = replace(lifecycle, setback=_setback(lifecycle, operation, version, now))
+    kind = kind_of(vault_id, policy.issuer)
+    asked = kind_of(vault_id, care.issuer or policy.issuer)
     facts = Facts(
         policy,
         datetime.fromtimestamp(version.certificate.not_before, UTC),
         datetime.fromtimestamp(version.certificate.not_after, UTC),
         renewal.fraction(str(vault_id), name, version.version),
         enabled=version.attributes.enabled,
-        manual=manual,
+        manual=kind is not None and kind.manual,
         in_progress=in_progress(operation),
         mismatch=_mismatch(transaction, vault_id, version, policy),
         suggestion=lifecycle.suggestion,
         wish=lifecycle.wish,
         setback=lifecycle.setback,
     )
-    return Look(replace(care, lifecycle=lifecycle), operation, policy, version, facts)
+    outside = asked is not None and not asked.local and not asked.manual
+    return Look(replace(care, lifecycle=lifecycle), operation, policy, version, facts, outside)
 
 
 def in_progress(operation: Operation | None) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from functools import cache
+from functools import cache, lru_cache
 
 from publicsuffixlist import PublicSuffixList
 
 
+@lru_cache(maxsize=4096)
 def registered_domain(name: str) -> str:
     """The registered domain of a DNS name in lower case; an IPv4 address itself, and the /64 of an IPv6 address.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Final
 
 import structlog
@@ -26,7 +27,7 @@ from certbroker.domain.records import Cause, Operation, Version
 from certbroker.domain.renewal import Renew, Suggestion, Trigger, Wait, Wish
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
-from certbroker.ports.issuer import IssuerUnavailable, SuggestsRenewal
+from certbroker.ports.issuer import IssuerKind, IssuerUnavailable, SuggestsRenewal
 from certbroker.services import lifecycle_events as events
 from certbroker.services.certificates import without_version
 from certbroker.services.inbox import Inbox
@@ -88,28 +89,25 @@ class Renewals:
         failpoint("renewal.claim.before")
         return self._store.write(lambda transaction: transaction.lifecycles.claim(now, now + LEASE, count))
 
-    def look(self, care: Care) -> Look:
-        """Gather the facts about a certificate."""
+    def look(self, claimed: list[Care]) -> list[Look]:
+        """Gather the facts about certificates."""
+        now = self._clock.now()
+        # Many certificates have few issuers, and each read of one costs as much as a read of a certificate.
+        kind_of = cache(self._kind)
         with self._store.read() as transaction:
-            policy = transaction.objects.policy(care.vault_id, care.name)
-            manual = policy is not None and self._is_manual(care.vault_id, policy.issuer)
-            return gather(transaction, care, self._clock.now(), manual=manual)
+            return [gather(transaction, care, now, kind_of) for care in claimed]
 
     def is_question_due(self, look: Look) -> bool:
         """Whether the issuer is to be asked for its window, which is an outside call."""
         facts, ask_at, now = look.facts, look.care.lifecycle.ask_at, self._clock.now()
         if facts is None or facts.manual or facts.in_progress or not facts.enabled or now >= facts.not_after:
             return False
+        if not look.outside:
+            return False
         if not any(action.action == AUTO_RENEW for action in facts.policy.lifetime_actions):
             return False
         # A time further away than any answer asks for comes from a clock that was wrong.
-        if ask_at is not None and now < ask_at <= now + _SILENT:
-            return False
-        try:
-            kind = self._issuers.kind(look.care.vault_id, look.issuer)
-        except BrokerError:
-            return False
-        return not kind.local and not kind.manual
+        return ask_at is None or not now < ask_at <= now + _SILENT
 
     def ask(self, look: Look) -> Look:
         """Ask the issuer for its window. Raises nothing: what goes wrong is tried again later."""
@@ -136,6 +134,9 @@ class Renewals:
                         renewal.pick(sha256, window.start, window.end),
                         window.explanation,
                     )
+            else:
+                # It says nothing about any certificate, so no look is worth it before the next one for another reason.
+                suggestion, pause = None, facts.not_after - now
         except IssuerUnavailable as unavailable:
             finding = failure(unavailable)
             failures = lifecycle.ask_failures + 1
@@ -189,7 +190,8 @@ class Renewals:
             policy = transaction.objects.policy(vault.id, name)
             if version is None or policy is None:
                 raise Invalid(f"The certificate {head.name} has no version to renew yet: create one.")
-            if self._is_manual(vault.id, policy.issuer):
+            kind = self._kind(vault.id, policy.issuer)
+            if kind is not None and kind.manual:
                 raise Invalid(f"A person is the issuer of {head.name}: create a new version and merge the answer.")
             if in_progress(transaction.operations.pending(vault.id, name)):
                 raise OperationInProgress(f"A new version of {head.name} is being made already.")
@@ -309,8 +311,8 @@ class Renewals:
             cause=Cause(renew.trigger, renew.reason, version.version),
         )
 
-    def _is_manual(self, vault_id: int, issuer: str) -> bool:
+    def _kind(self, vault_id: int, issuer: str) -> IssuerKind | None:
         try:
-            return self._issuers.kind(vault_id, issuer).manual
+            return self._issuers.kind(vault_id, issuer)
         except BrokerError:
-            return False
+            return None

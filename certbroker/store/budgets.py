@@ -54,11 +54,11 @@ class Budgets:
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 
-    def level(self, bucket: Bucket) -> Level:
-        """How a bucket stands; whole when nothing is known of it."""
+    def level(self, bucket: Bucket, *, counted: bool = True) -> Level:
+        """How a bucket stands; whole when nothing is known of it. Where nothing is `counted` reservations are not."""
         key = {"ca": bucket.ca, "scope": bucket.scope.value, "subject": bucket.subject}
         row = _LEVEL.one(self._cursor, **key)
-        count = _RESERVED.one(self._cursor, **key)
+        count = _RESERVED.one(self._cursor, **key) if counted else None
         reserved = count[0] if count else 0
         if row is None:
             return Level(reserved=reserved) if reserved else WHOLE

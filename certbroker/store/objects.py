@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -126,6 +127,8 @@ _POLICY: Final = msgspec.json.Decoder(CertificatePolicy)
 _encode: Final = msgspec.json.encode
 
 
+# One policy is read several times while a certificate is made by it, and at each look at the certificate.
+@lru_cache(maxsize=1024)
 def decode_policy(text: str) -> CertificatePolicy:
     """The policy in its stored form."""
     return _POLICY.decode(text)

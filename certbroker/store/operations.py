@@ -28,10 +28,12 @@ _COLUMNS = (
 _THIS = col(_p.id) == bindparam("id")
 # Written into the statement, because SQLite uses a partial index only for a condition that it can read.
 _SHOWN = col(_p.pending) == literal_column("1")
-_HIDDEN = col(_p.pending) == literal_column("0")
 _NAMED = and_(col(_p.vault_id) == bindparam("vault"), col(_p.name) == bindparam("name"))
 _GET = Statement(choose(*_COLUMNS).where(_THIS))
 _PENDING = Statement(choose(*_COLUMNS).where(_NAMED, _SHOWN))
+_UNSETTLED = Statement(
+    choose(*_COLUMNS).where(_NAMED, _SHOWN, col(_p.state).not_like(f"{states.Completed.__name__} %"))
+)
 _INSERT = insertion(_p)
 _RETIRE = Statement(update(_p).where(_NAMED, _SHOWN).values(pending=0, act_at=None))
 
@@ -88,9 +90,7 @@ _ASTRAY = Statement(
 _BRING_FORWARD = Statement(
     update(_p).where(_THIS, col(_p.act_at).is_not(None)).values(act_at=bindparam("now"), lease_until=0)
 )
-_RELEASE_ALL = Statement(
-    update(_p).where(col(_p.act_at).is_not(None), col(_p.lease_until) > 0).values(lease_until=0, lease_owner=None)
-)
+_RELEASE_ALL = Statement(update(_p).where(col(_p.lease_until) > 0).values(lease_until=0, lease_owner=None))
 _NEXT = Statement(
     choose(_p.act_at)
     .where(col(_p.act_at).is_not(None), col(_p.lease_until) <= bindparam("now"))
@@ -110,13 +110,11 @@ _DISMISS = Statement(
     .where(_NAMED, _SHOWN, _WITH_ISSUER)
     .values(pending=0, cancellation_requested=1, act_at=bindparam("new_act_at"), fence=col(_p.fence) + 1)
 )
-# Written out for the two indexes that there are.
-_REMOVABLE = and_(or_(and_(_NAMED, _SHOWN), and_(_NAMED, _HIDDEN)), not_(_WITH_ISSUER))
-_REMOVE = Statement(delete(_p).where(_REMOVABLE))
+_REMOVE = Statement(delete(_p).where(_NAMED, not_(_WITH_ISSUER)))
 _FORGET_JOURNAL = Statement(
-    delete(JournalRow).where(col(JournalRow.operation_id).in_(choose(col(_p.id)).where(_REMOVABLE)))
+    delete(JournalRow).where(col(JournalRow.operation_id).in_(choose(col(_p.id)).where(_NAMED, not_(_WITH_ISSUER))))
 )
-_RETIRED = choose(_p.id).where(_HIDDEN, col(_p.created) < bindparam("before"))
+_RETIRED = choose(_p.id).where(col(_p.pending) == literal_column("0"), col(_p.created) < bindparam("before"))
 _OLD = Statement(_RETIRED.order_by(col(_p.created)).limit(bindparam("count")))
 _FORGET = Statement(delete(_p).where(_THIS))
 _FORGET_ENTRIES = Statement(delete(JournalRow).where(col(JournalRow.operation_id) == bindparam("id")))
@@ -191,6 +189,11 @@ class Operations:
     def pending(self, vault: int, name: str) -> Operation | None:
         """The operation that `/pending` of this name shows."""
         row = _PENDING.one(self._cursor, vault=vault, name=name.lower())
+        return None if row is None else _operation(row)
+
+    def unsettled(self, vault: int, name: str) -> Operation | None:
+        """The same, unless it has completed: then all that it brought is stored elsewhere."""
+        row = _UNSETTLED.one(self._cursor, vault=vault, name=name.lower())
         return None if row is None else _operation(row)
 
     def listing(self, vault: int, *, unfinished: bool, count: int) -> list[Operation]:

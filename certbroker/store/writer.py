@@ -40,9 +40,9 @@ class _Job:
         self.loop = future.get_loop() if isinstance(future, asyncio.Future) else None
         self._future = future
 
-    def attempt(self, cursor: sqlite3.Cursor) -> bool:
+    def attempt(self, transaction: SQLTransaction) -> bool:
         """Run the function and keep what it brings or raises; whether it succeeded. Repeatable after a rollback."""
-        transaction = SQLTransaction(cursor)
+        transaction.audited = []
         self.result = self.error = None
         try:
             self.result = self.work(transaction)
@@ -152,11 +152,12 @@ class Writer:
 
     def _run_group(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
         """Run all in one transaction. Raises _HalfDone when one fails that has something to undo."""
+        transaction = SQLTransaction(cursor)
         with self._transaction(cursor):
             audited: list[bytes] = []
             for job in group:
                 before = self._connection.total_changes
-                if job.attempt(cursor):
+                if job.attempt(transaction):
                     audited += job.audited
                 elif self._connection.total_changes != before:
                     raise _HalfDone(job)

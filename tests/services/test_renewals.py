@@ -123,6 +123,21 @@ def test_an_issuer_that_is_not_there_keeps_its_window_and_is_asked_again(bench: 
     assert 4 == len(bench.kind.asked)
 
 
+def test_an_issuer_that_has_nothing_to_say_about_renewals_is_no_reason_to_look_every_day(bench: Bench) -> None:
+    bench.core.broker.issuers.set(bench.caller, bench.vault, "silent", IssuerChanges(provider="Silent"))
+    made = issued(bench, issuer="silent")
+    before = bench.store.glance().lifecycles.get(bench.vault.id, "c")
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.until(made + 60 * DAY)
+    after = bench.store.glance().lifecycles.get(bench.vault.id, "c")
+    bench.until(made + 73 * DAY)
+
+    assert before is not None
+    assert after is not None
+    assert before.fence == after.fence  # Which counts looks.
+    assert 2 == len(bench.kind.requests)
+
+
 def test_a_renewal_that_fails_is_tried_again_and_the_old_version_serves(bench: Bench) -> None:
     issued(bench)
     first = bench.current().version
@@ -225,7 +240,7 @@ def test_a_version_that_rested_does_not_replace_one_that_is_made_while_it_is_act
     rested = bench.store.glance().operations.pending(bench.vault.id, "c")
     assert rested is not None
     bench.clock.moment = made + 75 * DAY
-    looks = [bench.renewals.look(care) for care in bench.renewals.claim(100)]
+    looks = bench.renewals.look(bench.renewals.claim(100))
     bench.ask(bench.issued_for(90))
     bench.turn()
     newest = bench.current().version

@@ -56,6 +56,8 @@ def test_an_operation_comes_back_as_it_was_stored(store: SQLiteStore) -> None:
         made = replace(made, sealed_key=SealedBytes(kek, b"dek", b"payload"))
         _add(store, made)
         assert made == store.glance().operations.get(made.id) == store.glance().operations.pending(1, "NAME")
+        completed = isinstance(state, states.Completed)
+        assert (None if completed else made) == store.glance().operations.unsettled(1, "NAME")
 
 
 def test_a_lease_keeps_others_out_until_it_ends(store: SQLiteStore) -> None:

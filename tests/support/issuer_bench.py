@@ -69,6 +69,26 @@ class ScriptedKind:
         self.abandoned.append((request.operation_id, request.csr))
 
 
+class SilentKind:
+    """An issuer that does the same, and has nothing to say about renewals."""
+
+    provider = "Silent"
+    local = False
+    manual = False
+
+    def __init__(self, scripted: ScriptedKind) -> None:
+        self._scripted = scripted
+
+    def check(self, settings: IssuerSettings) -> None:
+        """Takes any settings."""
+
+    def open(self, settings: IssuerSettings, resources: Resources) -> SilentKind:
+        return self
+
+    def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
+        return self._scripted.advance(request, journal)
+
+
 class Bench:
     """One vault with a scripted issuer, and an engine that is moved by hand."""
 
@@ -77,7 +97,7 @@ class Bench:
         self.clock, self.kind = SteppedClock(), ScriptedKind()
         self.store = core.broker.store
         core.broker.issuers.set(caller, vault, "ca", IssuerChanges(provider="Scripted"))
-        found = {**kinds(), "scripted": self.kind}
+        found = {**kinds(), "scripted": self.kind, "silent": SilentKind(self.kind)}
         governor = Governor(self.store, self.clock)
         self.issuers = Issuers(self.store, core.seal, self.clock, found, None, {}, None, governor)  # type: ignore[arg-type]
         self.operations = self.worker("one")
@@ -95,7 +115,7 @@ class Bench:
 
     def policy(self, **changes: Any) -> CertificatePolicy:
         """One that the scripted issuer is the issuer of."""
-        return CertificatePolicy(KeySpec("EC"), subject="CN=www.example.com", issuer="ca", **changes)
+        return CertificatePolicy(KeySpec("EC"), subject="CN=www.example.com", **({"issuer": "ca"} | changes))
 
     def ask(self, *steps: Step, name: str = "c", **policy: Any) -> Operation:
         """Ask for a certificate that the issuer answers with these steps."""
@@ -128,7 +148,7 @@ class Bench:
 
     def look_after(self) -> None:
         """See to every certificate that is due, asking its issuer where that is due."""
-        looks = [self.renewals.look(care) for care in self.renewals.claim(100)]
+        looks = self.renewals.look(self.renewals.claim(100))
         self.renewals.attend(
             [self.renewals.ask(each) if self.renewals.is_question_due(each) else each for each in looks]
         )

@@ -2,10 +2,13 @@
 
 PYTHON ?=
 ARGS ?=
+YEARS ?= 10
+CERTS ?= 1000
+SEED ?= 1
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test check bench lock clean
+.PHONY: help setup peers demo test check bench simulate lock clean
 
 help: ## Show this list
 	@echo 'certbroker: make targets'
@@ -38,6 +41,9 @@ check: setup ## Format, lint, types and import rules
 bench: setup ## Measure; see benchmarks/
 	@$(PY) -m pebble.install --optional pebble
 	@$(PY) -m benchmarks $(ARGS)
+
+simulate: setup ## Ten years of a site in minutes; choose with YEARS=1 CERTS=100 SEED=2
+	@$(PY) -m benchmarks.simulation --years $(YEARS) --certs $(CERTS) --seed $(SEED) $(ARGS)
 
 lock: setup ## Write requirements.lock anew, with the newest versions pyproject.toml allows
 	@$(PY) -m uv --version >/dev/null 2>&1 || command -v uv >/dev/null || $(PY) -m pip install --quiet uv

@@ -29,7 +29,7 @@ from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.mailing import mail_server
 from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS
-from certbroker.ports.issuer import DNSPublisher
+from certbroker.ports.issuer import DNSPublisher, IssuerKind
 from certbroker.ports.notifier import NotifierResources
 from certbroker.services.access import Access
 from certbroker.services.backup import Backups
@@ -147,12 +147,13 @@ def lay_foundation(configuration: Configuration) -> Foundation:
     return Foundation(configuration, store, clock, tenant, lock, Meters(store, pulse), readiness)
 
 
-def unseal(foundation: Foundation, authority: str | None = None) -> Core:
+def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[str, IssuerKind] | None = None) -> Core:
     """Open the seal and the use cases. May be tried again after it has raised Sealed.
 
-    `authority` is the broker's own URL, where its port is known only now.
+    `authority` is the broker's own URL, where its port is known only now. `kinds` of issuers, by provider in lower
+    case, stand beside those that are installed.
     """
-    from issuers import kinds
+    from issuers import kinds as installed
 
     configuration, store, clock = foundation.configuration, foundation.store, foundation.clock
     seal = open_seal(configuration.seal, configuration.data.directory, store)
@@ -171,7 +172,8 @@ def unseal(foundation: Foundation, authority: str | None = None) -> Core:
     notifiers = notify.kinds(mail, apprise=configuration.egress.allow_apprise)
     hosts = _hosts(foundation, authority or _authority(configuration, split_address(configuration.server.listen)[1]))
     resources = NotifierResources(egress, clock, urlsplit(hosts.authority).hostname or hosts.base_domain)
-    issuers = Issuers(store, seal, clock, kinds(), egress, _publishers(configuration, names), names, governor)
+    found = {**installed(), **(kinds or {})}
+    issuers = Issuers(store, seal, clock, found, egress, _publishers(configuration, names), names, governor)
     meters = foundation.meters
     operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
     renewals = Renewals(store, issuers, operations, clock, inbox, meters)

@@ -1,0 +1,160 @@
+"""A broker that lives in simulated time: the real core on a real database, woken by hand instead of by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.simulation.ca import Issued
+from benchmarks.simulation.world import SILENT, SUGGESTING, Wanted
+from certbroker.app import Core, lay_foundation, unseal
+from certbroker.config import build
+from certbroker.domain.audit import Caller
+from certbroker.domain.keys import KeySpec
+from certbroker.domain.lifecycle import Health
+from certbroker.domain.objects import Changes, Kind, Vault
+from certbroker.domain.policy import AUTO_RENEW, CertificatePolicy, LifetimeAction, SubjectAlternativeNames
+from certbroker.ports.issuer import IssuerKind
+from certbroker.services.issuers import IssuerChanges
+from certbroker.store.writer import _GROUP, Work, Writer, _Job
+
+# As many as the engine takes at once (certbroker/engine).
+_LOOKS = 200
+_OPERATIONS = 256
+
+T = TypeVar("T")
+
+_OPERATOR = Caller("operator", "Simulation")
+
+# For lives of 200 days, as people wrote it for those of a year; others have the percentage that policies start with.
+_DAYS_BEFORE = LifetimeAction(AUTO_RENEW, days_before_expiry=30)
+_PERCENTAGE = LifetimeAction(AUTO_RENEW, lifetime_percentage=80)
+_LONG_LIFE = timedelta(days=200)
+
+
+class BrokerClock:
+    """What the broker takes for the time."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class WriterHere(Writer):
+    """The store's writer without its thread: what is written is committed by whoever writes it.
+
+    Nobody else writes in the simulation, and to wake a thread takes longer than to write.
+    """
+
+    def write(self, work: Work[T]) -> T:
+        outcome = self.write_all([work])[0]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
+        outcomes: list[T | BaseException] = []
+        cursor = self._connection.cursor()
+        for start in range(0, len(works), _GROUP):
+            jobs = [_Job(work, Future()) for work in works[start : start + _GROUP]]
+            self._commit(cursor, jobs)
+            outcomes += [job.error or job.result for job in jobs]
+        return outcomes
+
+
+class Site:
+    """The broker, with a vault for each team that has asked for certificates."""
+
+    def __init__(self, directory: Path, clock: BrokerClock, kinds: Mapping[str, IssuerKind]) -> None:
+        self.clock = clock
+        self.looks = 0
+        foundation = lay_foundation(build({"data": {"directory": directory}}))
+        foundation.store._writer.__class__ = WriterHere
+        self.core: Core = unseal(replace(foundation, clock=clock), kinds=kinds)
+        self._broker = self.core.broker
+        self._vaults: dict[str, Vault] = {}
+
+    def close(self) -> None:
+        self.core.close()
+
+    def ask(self, wanted: Wanted) -> None:
+        """Somebody creates a certificate."""
+        policy = policy_of(wanted)
+        self._broker.certificates.create(
+            _OPERATOR, self.vault(wanted.team), wanted.name, lambda stored: policy, Changes()
+        )
+
+    def vault(self, team: str) -> Vault:
+        """The vault of a team, with an issuer for each CA and accounts of its own there."""
+        if team not in self._vaults:
+            vault = self._broker.vaults.create(_OPERATOR, team)
+            for ca in (SUGGESTING, SILENT):
+                changes = IssuerChanges(provider="Simulated", account_id=f"https://{ca}.example/account/{team}")
+                self._broker.issuers.set(_OPERATOR, vault, ca, changes)
+            self._vaults[team] = vault
+        return self._vaults[team]
+
+    def next_due(self) -> datetime | None:
+        """When there is work again, by the broker's clock."""
+        due = (self._broker.renewals.next_due(), self._broker.operations.next_due())
+        return min((moment for moment in due if moment is not None), default=None)
+
+    def work(self) -> None:
+        """Do what the engine does, until nothing is due."""
+        while self._look_after() + self._issue():
+            pass
+
+    def keep_house(self) -> None:
+        """What the engine does every minute."""
+        broker = self._broker
+        broker.housekeeping.beat()
+        broker.housekeeping.forget_old_operations()
+        broker.governor.tidy()
+        broker.operations.bring_forward()
+
+    def unwell(self, expected: Mapping[Wanted, Issued | None]) -> list[str]:
+        """What the broker has otherwise than it should: each certificate is the newest of its CA, and looked after."""
+        store, found = self._broker.store, []
+        for wanted, issued in expected.items():
+            vault = self.vault(wanted.team)
+            version = store.glance().objects.get(vault.id, Kind.CERTIFICATE, wanted.name)
+            care = store.glance().lifecycles.get(vault.id, wanted.name)
+            facts = version.certificate if version else None
+            if facts is None or issued is None or facts.sha256 != issued.sha256:
+                operation = store.glance().operations.pending(vault.id, wanted.name)
+                found.append(f"{wanted.name} is not the newest certificate of its CA: {operation}, {issued}, {care}")
+            elif care is None or care.lifecycle.health not in (Health.HEALTHY, Health.RENEWING):
+                found.append(f"{wanted.name} is {care.lifecycle if care else 'not looked after'}")
+        return found
+
+    def _look_after(self) -> int:
+        renewals = self._broker.renewals
+        looks = renewals.look(renewals.claim(_LOOKS))
+        self.looks += len(looks)
+        if looks:
+            renewals.attend([renewals.ask(look) if renewals.is_question_due(look) else look for look in looks])
+        return len(looks)
+
+    def _issue(self) -> int:
+        operations = self._broker.operations
+        claimed = operations.claim(operations.due(_OPERATIONS))
+        if claimed:
+            operations.settle([operations.step(operation) for operation in claimed])
+        return len(claimed)
+
+
+def policy_of(wanted: Wanted) -> CertificatePolicy:
+    """A P-256 key, new for each version, and the certificate's names."""
+    return CertificatePolicy(
+        KeySpec("EC", curve="P-256"),
+        subject=f"CN={wanted.dns_names[0]}",
+        sans=SubjectAlternativeNames(dns_names=wanted.dns_names),
+        issuer=wanted.ca,
+        lifetime_actions=(_DAYS_BEFORE if wanted.life >= _LONG_LIFE else _PERCENTAGE,),
+    )

@@ -17,7 +17,7 @@ help: ## Show this list
 setup: ## Make or update .venv (every target below does this first)
 	@PYTHON='$(PYTHON)' bash .ci/setup
 
-peers: setup ## Find or build what the tests talk to: Pebble and SoftHSM
+peers: setup ## Find or build what the tests talk to: Pebble, SoftHSM, promtool
 	@$(PY) -m pebble.install
 
 demo: setup ## See it work: a vault and its certificates, on this machine only

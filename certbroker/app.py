@@ -60,6 +60,7 @@ from certbroker.services.server_certificate import CHAIN_FILE, KEY_FILE, ServerC
 from certbroker.services.status import Status
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
+from certbroker.services.watcher import Watcher
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
@@ -274,7 +275,7 @@ class Application:
             challenges = self._challenge_listeners(core)
             for listener in challenges:
                 await listener.start()
-            engine = Engine(core.broker, core.inbox, (core.broker.rotation.resume,))
+            engine = Engine(core.broker, core.inbox, (core.broker.rotation.resume,), _watcher(core))
             engine.start()
             ready(self)
             await stop.wait()
@@ -357,6 +358,16 @@ class Application:
             except Exception:
                 # What is served goes on being served, and the files may be whole again at the next look.
                 _log.exception("the server certificate could not be looked after")
+
+
+def _watcher(core: Core) -> Watcher | None:
+    section, broker = core.configuration.monitoring, core.broker
+    if section.ping_url is None:
+        return None
+    url = section.ping_url.get_secret_value()
+    return Watcher(
+        url, section.ping_seconds, core.egress, broker.readiness, broker.meters, failures=section.ping_failures
+    )
 
 
 def _monitoring(foundation: Foundation) -> Listener | None:

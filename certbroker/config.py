@@ -246,12 +246,27 @@ class MonitoringSection(_Section):
     """
     certificate_metrics: Annotated[int, Field(ge=0, le=10_000)] = 500
     """Up to so many certificates are told one by one; where there are more they are counted only. 0 tells none."""
+    ping_url: SecretStr | None = None
+    """The https URL of a watcher outside that raises an alarm when it is not called any more, such as healthchecks.io.
+    It is called only while the broker is ready. Whoever knows it can silence the alarm.
+    """
+    ping_seconds: Annotated[float, Field(ge=30, le=86_400)] = 300.0
+    """Seconds between two calls."""
+    ping_failures: bool = False
+    """Whether the URL with `/fail` appended is called while the broker is not ready."""
 
     @field_validator("listen")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None:
             split_address(value)
+        return value
+
+    @field_validator("ping_url")
+    @classmethod
+    def _https(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith("https://"):
+            raise ValueError("must be an https URL, because whoever knows it can silence the alarm")
         return value
 
 

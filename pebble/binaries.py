@@ -53,6 +53,11 @@ def find_softhsm() -> SoftHSM | None:
     return SoftHSM(module=module, util=util) if util and module else None
 
 
+def find_promtool() -> Path | None:
+    """Prometheus's tool that checks and tests alert rules."""
+    return _executable("promtool", PEERS / "debian/usr/bin")
+
+
 def _pebbles() -> Iterator[PebbleBinaries]:
     for folder in (None, PEERS / "bin", PEERS / "debian/usr/bin"):
         path = str(folder) if folder else None

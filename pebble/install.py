@@ -1,6 +1,7 @@
-"""Get what the tests talk to: Pebble (the test CA) and SoftHSM (a PKCS#11 module in software).
+"""Get what the tests talk to: Pebble (the test CA), SoftHSM (a PKCS#11 module in software) and promtool (Prometheus's
+checker of alert rules).
 
-    python -m pebble.install [--optional] [pebble] [softhsm]
+    python -m pebble.install [--optional] [pebble] [softhsm] [promtool]
 
 Looks on PATH and in `.peers/` first, so the second run needs no network. Otherwise builds Pebble with Go, or takes
 Debian's packages: installed as root, else unpacked into `.peers/`. Needs the standard library only.
@@ -18,7 +19,7 @@ from pathlib import Path
 if not __package__:  # Run by its path: make the package importable.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pebble.binaries import PEERS, find_pebble, find_softhsm
+from pebble.binaries import PEERS, find_pebble, find_promtool, find_softhsm
 
 PEBBLE_VERSION = "v2.10.1"
 _GO_PACKAGES = [
@@ -60,6 +61,31 @@ def install_softhsm() -> None:
         raise MissingPeerError(
             "SoftHSM 2 is missing. Install it: apt-get install softhsm2, dnf install softhsm, or brew install softhsm."
         )
+
+
+def install_promtool() -> None:
+    """Make sure that `find_promtool` finds one. Of Debian's package the tool alone is taken: the rest is a service."""
+    if find_promtool():
+        return
+    if shutil.which("apt-get") and shutil.which("dpkg-deb"):
+        _say("taking promtool from Debian's package of prometheus")
+        (PEERS / "debian").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as downloads:
+            if _run(["apt-get", "download", "prometheus"], cwd=downloads):
+                for package in Path(downloads).glob("*.deb"):
+                    _unpack_one(package, "./usr/bin/promtool")
+    if not find_promtool():
+        raise MissingPeerError(
+            "promtool is missing. It comes with Prometheus: put it on PATH; on Debian and Ubuntu: apt-get install "
+            "prometheus."
+        )
+
+
+def _unpack_one(package: Path, member: str) -> None:
+    """Unpack one file of a package into `.peers/debian`."""
+    with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
+        if subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=archive, check=False).returncode == 0:
+            _run(["tar", "-xf", archive.name, "-C", str(PEERS / "debian"), member])
 
 
 def _take_debian_packages(name: str) -> None:
@@ -118,7 +144,11 @@ def _say(text: str) -> None:
     print(f"peers: {text}", flush=True)
 
 
-INSTALLERS: dict[str, Callable[[], None]] = {"pebble": install_pebble, "softhsm": install_softhsm}
+INSTALLERS: dict[str, Callable[[], None]] = {
+    "pebble": install_pebble,
+    "softhsm": install_softhsm,
+    "promtool": install_promtool,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

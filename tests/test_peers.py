@@ -157,7 +157,8 @@ def test_a_missing_peer_fails_on_ci_and_skips_elsewhere(
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(peers, "find_pebble", lambda: None)
     monkeypatch.setattr(peers, "find_softhsm", lambda: None)
+    monkeypatch.setattr(peers, "find_promtool", lambda: None)
 
-    for require in (peers.require_pebble, peers.require_softhsm):
+    for require in (peers.require_pebble, peers.require_softhsm, peers.require_promtool):
         with pytest.raises(outcome, match="make peers"):
             require()

@@ -17,6 +17,7 @@ from certbroker.engine.renew import RenewSweep
 from certbroker.services.broker import Broker
 from certbroker.services.inbox import Inbox
 from certbroker.services.pulse import Part
+from certbroker.services.watcher import Watcher
 
 _TICK_SECONDS: Final = 1.0
 _BEAT_SECONDS: Final = 30.0
@@ -31,11 +32,18 @@ _log = structlog.get_logger("certbroker.engine")
 class Engine:
     """Sweeps as long as it runs. The `inbox` wakes it."""
 
-    def __init__(self, broker: Broker, inbox: Inbox, chores: tuple[Callable[[], None], ...] = ()) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        inbox: Inbox,
+        chores: tuple[Callable[[], None], ...] = (),
+        watcher: Watcher | None = None,
+    ) -> None:
         self._broker = broker
         self._inbox = inbox
         self._meters = broker.meters
         self._chores = chores
+        self._watcher = watcher
         self._issue = IssueSweep(broker.operations, inbox)
         self._renew = RenewSweep(broker.renewals)
         self._notify = NotifySweep(broker.deliveries, inbox)
@@ -60,6 +68,8 @@ class Engine:
         self._ticker.add_job(
             self._seldom, "interval", seconds=_SELDOM_SECONDS, id="seldom", next_run_time=datetime.now(UTC)
         )
+        if self._watcher is not None:
+            self._ticker.add_job(self._watcher.call, "interval", seconds=self._watcher.every, id="watcher")
         self._meters.pulse.start()
         self._ticker.start()
         self._thread.start()

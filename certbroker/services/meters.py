@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 
 from certbroker.ports.issuer import IssuerUnavailable
 from certbroker.services.pulse import Part, Pulse
@@ -34,6 +34,8 @@ class Meters:
     """
 
     def __init__(self, store: SQLiteStore, pulse: Pulse) -> None:
+        # When a counter began says nothing that the start of the process does not, and doubles the series.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # The library leaves it untyped.
         self.registry = CollectorRegistry()
         self.pulse = pulse
         self._vault_name = lru_cache(maxsize=1024)(partial(_vault_name, store))

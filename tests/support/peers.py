@@ -5,8 +5,9 @@ Knows nothing of pytest: a skip is the standard library's, which pytest understa
 
 import os
 import unittest
+from pathlib import Path
 
-from pebble.binaries import PebbleBinaries, SoftHSM, find_pebble, find_softhsm
+from pebble.binaries import PebbleBinaries, SoftHSM, find_pebble, find_promtool, find_softhsm
 
 
 class PeerMissingError(Exception):
@@ -27,6 +28,14 @@ def require_softhsm() -> SoftHSM:
     found = find_softhsm()
     if found is None:
         raise _missing("SoftHSM 2 is not here: run `make peers`")
+    return found
+
+
+def require_promtool() -> Path:
+    """Prometheus's checker of alert rules."""
+    found = find_promtool()
+    if found is None:
+        raise _missing("promtool is not here: run `make peers`")
     return found
 
 

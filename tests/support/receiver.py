@@ -22,6 +22,7 @@ class Posted:
     method: str
     headers: dict[str, str]
     body: bytes
+    path: str = ""
 
     @property
     def event(self) -> Any:
@@ -75,7 +76,8 @@ class Receiver:
 
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                request = Posted(self.command, {name.lower(): value for name, value in self.headers.items()}, body)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                request = Posted(self.command, headers, body, self.path)
                 receiver.requests.append(request)
                 answer = receiver.answer(request)
                 self.send_response(answer.status)

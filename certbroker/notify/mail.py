@@ -22,7 +22,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.mail_address import MOST_RECIPIENTS, is_mail_address
-from certbroker.notify.wording import message_of, one_line
+from certbroker.domain.one_line import one_line
+from certbroker.notify.wording import message_of
 from certbroker.ports.clock import Clock
 from certbroker.ports.notifier import (
     NotDelivered,

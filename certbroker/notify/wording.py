@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from certbroker.domain.events import EventType
+from certbroker.domain.one_line import one_line
 from certbroker.ports.notifier import Notification
 
 _MAX_SUBJECT: Final = 160
@@ -101,12 +102,6 @@ def message_of(notification: Notification) -> Message:
         _ADVICE.get(event.type, ""),
         one_line(notification.object_url, _MAX_TEXT),
     )
-
-
-def one_line(text: str, most: int) -> str:
-    """The text without line breaks and other control characters, and not longer than that."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _facts(notification: Notification) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from certbroker.domain.channels import CONTACTS, MOST_CHANNELS, Channel, Lane, O
 from certbroker.domain.errors import BrokerError, LeaseLost
 from certbroker.domain.events import WARNINGS, Event
 from certbroker.domain.objects import object_path
+from certbroker.domain.one_line import one_line
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.notifier import (
@@ -165,9 +166,9 @@ class Deliveries:
         notification = self._notification(event)
         failpoint("notify.deliver.before")
         try:
-            note = _short(notifier.deliver(notification))
+            note = one_line(notifier.deliver(notification), _MAX_REASON)
         except Undeliverable as refusal:
-            reason = _short(refusal.reason)
+            reason = one_line(refusal.reason, _MAX_REASON)
             _log.warning("notification refused", channel=channel.name, vault=channel.vault_id, reason=reason)
             channel = replace(channel, health=channel.health.refused(self._clock.now(), reason))
             return self._settle(channel, event, Outcome.DEAD, reason)
@@ -222,14 +223,15 @@ class Deliveries:
 
         def write(transaction: SQLTransaction) -> None:
             transaction.channels.keep(channel, now + LEASE)
-            transaction.outbox.postpone(channel.vault_id, name, event, until, _short(failure.reason))
+            transaction.outbox.postpone(channel.vault_id, name, event, until, one_line(failure.reason, _MAX_REASON))
 
         self._store.write(write)
 
     def _failed(self, channel: Channel, reason: str) -> Channel:
+        reason = one_line(reason, _MAX_REASON)
         if channel.health.failing_since is None:
-            _log.warning("channel fails", channel=channel.name, vault=channel.vault_id, reason=_short(reason))
-        return replace(channel, health=channel.health.failed(self._clock.now(), _short(reason)))
+            _log.warning("channel fails", channel=channel.name, vault=channel.vault_id, reason=reason)
+        return replace(channel, health=channel.health.failed(self._clock.now(), reason))
 
     def _release(self, channel: Channel, requested: timedelta | None) -> None:
         """Give the channel back: it is due again when something is to be delivered, and its pause is over."""
@@ -255,8 +257,3 @@ def _pruning(vault_id: int, now: datetime) -> Callable[[SQLTransaction], int]:
 
 def _spread() -> float:
     return random_bytes(1)[0] / 255
-
-
-def _short(text: str) -> str:
-    """What another server said, as one line that is fit to be kept and shown."""
-    return "".join(each if each.isprintable() else " " for each in text)[:_MAX_REASON].strip()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeGuard
 
+from certbroker.domain.one_line import one_line
 from certbroker.domain.operation import Problem
 from certbroker.ports.issuer import IssuerUnavailable
 
@@ -68,8 +69,7 @@ def _nests(value: Any, depth: int) -> TypeGuard[list[Any]]:
 
 def printable(text: str) -> str:
     """The text on one line, without control characters, of bounded length."""
-    line = " ".join("".join(mark if mark.isprintable() else " " for mark in text[: 2 * _MAX_DETAIL]).split())
-    return line if len(line) <= _MAX_DETAIL else line[:_MAX_DETAIL] + "…"
+    return one_line(text, _MAX_DETAIL)
 
 
 class CARefused(Exception):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from certbroker.domain.backoff import doubled
 from certbroker.domain.records import Identity, SealedBytes
 
 # The channel that a vault has by having contacts, and its kind.
@@ -104,6 +105,5 @@ def pause(failures: int, requested: timedelta | None, spread: float) -> timedelt
 
     What the target has asked for is the least.
     """
-    doubled = FIRST_PAUSE * float(2 ** min(max(failures - 1, 0), 10))
-    own = min(doubled, LONGEST_PAUSE) * (0.8 + 0.4 * spread)
+    own = doubled(FIRST_PAUSE, LONGEST_PAUSE, failures) * (0.8 + 0.4 * spread)
     return max(own, min(requested, LONGEST_REQUESTED)) if requested else own

@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from certbroker.domain.backoff import doubled
+
 # The longest that an operation is worked on. Certification authorities that validate by hand take days, not weeks, and
 # an ACME order lives for at most seven days.
 DEADLINE: Final = timedelta(days=7)
@@ -193,7 +195,7 @@ def _later(state: Prepared | AwaitingIssuer, problem: Problem, retry_at: datetim
     wanted = min(retry_at or now, now + LONGEST_WAIT)
     if isinstance(state, Prepared):
         return Prepared(max(wanted, now + FIRST_RETRY))
-    pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(state.failures, 16))
+    pause = doubled(FIRST_RETRY, LAST_RETRY, state.failures + 1)
     return replace(
         state,
         act_at=max(wanted, now + pause),

@@ -7,13 +7,13 @@ facts bring the time along with everything else that the decision depends on.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from certbroker.domain.backoff import doubled, fraction
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import AUTO_RENEW, EMAIL_CONTACTS, CertificatePolicy, LifetimeAction
 
@@ -264,18 +264,12 @@ def pick(sha256: str, start: datetime, end: datetime) -> datetime:
     return start + (end - start) * fraction(sha256, start.isoformat(), end.isoformat())
 
 
-def fraction(*seed: str) -> float:
-    """A number between 0 and 1 that belongs to the seed."""
-    digest = hashlib.sha256("\0".join(seed).encode()).digest()
-    return int.from_bytes(digest[:6], "big") / (1 << 48)
-
-
 def retry_after(failures: int, remaining: timedelta) -> timedelta:
     """How long to wait after so many failures in a row, when the certificate is valid for `remaining`.
 
     A tenth of what is left at most, so that there are always several more tries.
     """
-    pause = min(_LAST_RETRY, _FIRST_RETRY * (1 << min(failures - 1, 10)))
+    pause = doubled(_FIRST_RETRY, _LAST_RETRY, failures)
     return max(_FIRST_RETRY, min(pause, remaining / 10)) if remaining > timedelta(0) else pause
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from certbroker.domain.backoff import fraction
 from certbroker.domain.budget import (
     Bucket,
     Claim,
@@ -155,7 +156,7 @@ def _admit(
         levels[claim.bucket] = level
     refused = refusal(wanted, levels, now)
     if refused is not None:
-        return replace(refused, retry_at=refused.retry_at + refused.spread * _share(order))
+        return replace(refused, retry_at=refused.retry_at + refused.spread * fraction(order.operation_id))
     if not admitted:
         for claim in wanted:
             if claim.take is Take.NOW and claim.limit is not None:
@@ -164,11 +165,6 @@ def _admit(
                 pending = claim.take is Take.WHEN_ISSUED and claim.limit is not None
                 budgets.reserve(order.operation_id, order.step, claim.bucket, now + _RESERVED_FOR, pending=pending)
     return None
-
-
-def _share(order: PlannedOrder) -> float:
-    """Between 0 and 1: always the same for one order, and different for many."""
-    return int(set_of((order.operation_id,))[:8], 16) / 0xFFFFFFFF
 
 
 def _claims(order: PlannedOrder, limits: Limits) -> tuple[Claim, ...]:

@@ -11,6 +11,7 @@ from cryptography import x509
 
 from certbroker.domain import operation as states
 from certbroker.domain import renewal
+from certbroker.domain.backoff import fraction
 from certbroker.domain.chain import missing_names
 from certbroker.domain.issuer_health import Finding
 from certbroker.domain.lifecycle import Lifecycle
@@ -71,7 +72,7 @@ def gather(
         policy,
         datetime.fromtimestamp(version.certificate.not_before, UTC),
         datetime.fromtimestamp(version.certificate.not_after, UTC),
-        renewal.fraction(str(vault_id), name, version.version),
+        fraction(str(vault_id), name, version.version),
         enabled=version.attributes.enabled,
         manual=kind is not None and kind.manual,
         in_progress=in_progress(operation),

@@ -18,6 +18,7 @@ from certbroker.domain import lifecycle as lives
 from certbroker.domain import operation as states
 from certbroker.domain import renewal
 from certbroker.domain.audit import Caller, engine_caller, record
+from certbroker.domain.backoff import doubled
 from certbroker.domain.errors import BrokerError, Invalid, OperationInProgress
 from certbroker.domain.issuer_health import WORKS, Finding
 from certbroker.domain.lifecycle import Health
@@ -140,7 +141,7 @@ class Renewals:
         except IssuerUnavailable as unavailable:
             finding = failure(unavailable)
             failures = lifecycle.ask_failures + 1
-            pause = min(_LAST_ASK, _FIRST_ASK * (1 << min(failures - 1, 10)))
+            pause = doubled(_FIRST_ASK, _LAST_ASK, failures)
             if unavailable.retry_at is not None:
                 pause = min(_SILENT, max(pause, unavailable.retry_at - now))
         except BrokerError as error:

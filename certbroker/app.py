@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import secrets
 import socket
 import uuid
@@ -64,6 +65,7 @@ from certbroker.services.watcher import Watcher
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
+from certbroker.supervision import Supervision
 from certbroker.unsealing import open_seal, retry_pauses, setting
 from certbroker.web.akv.vault import VaultApp
 from certbroker.web.challenges import ChallengeApp
@@ -267,7 +269,12 @@ class Application:
         await self._listener.start()
         if self._monitoring is not None:
             await self._monitoring.start()
-        watcher = asyncio.get_running_loop().create_task(self._watch_certificate())
+        loop = asyncio.get_running_loop()
+        watcher = loop.create_task(self._watch_certificate())
+        supervision = Supervision(os.environ)
+        feeding = loop.create_task(supervision.feed(lambda: self._foundation.meters.pulse.is_moving))
+        # A sealed broker has started: it serves, says so, and goes on by itself.
+        supervision.started("Sealed" if self._core is None else "Starting")
         core = await self._opened(stop)
         engine = None
         challenges: list[Listener | ValidationListener] = []
@@ -277,8 +284,10 @@ class Application:
                 await listener.start()
             engine = Engine(core.broker, core.inbox, (core.broker.rotation.resume,), _watcher(core))
             engine.start()
+            supervision.status("Working")
             ready(self)
             await stop.wait()
+        supervision.stopping()
         watcher.cancel()
         await self._listener.stop()
         if engine is not None:
@@ -287,6 +296,7 @@ class Application:
             await listener.stop()
         if self._monitoring is not None:
             await self._monitoring.stop()
+        feeding.cancel()
 
     def _challenge_listeners(self, core: Core) -> list[Listener | ValidationListener]:
         from issuers.acme.tls_alpn import validation_certificate

@@ -52,23 +52,26 @@ class Pulse:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._at: dict[Part, float] = {}
+        self._moved: dict[Part, float] = {}
         self._problems: dict[Part, str] = {}
 
     def start(self) -> None:
         """The engine starts: each part has the time that it may be silent for."""
         with self._lock:
             self._at = dict.fromkeys(Part, self._monotonic())
+            self._moved = dict(self._at)
             self._problems.clear()
 
     def beat(self, part: Part) -> None:
         """The part has done what it is there for."""
         with self._lock:
-            self._at[part] = self._monotonic()
+            self._at[part] = self._moved[part] = self._monotonic()
             self._problems.pop(part, None)
 
     def stumble(self, part: Part, problem: str) -> None:
         """The part could not do it."""
         with self._lock:
+            self._moved[part] = self._monotonic()
             self._problems[part] = problem
 
     def signs(self) -> tuple[Sign, ...]:
@@ -82,3 +85,10 @@ class Pulse:
         """Whether the engine has started and every part is well."""
         signs = self.signs()
         return bool(signs) and all(sign.is_fresh for sign in signs)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether no part hangs: each has come round of late, if only to fail. True before the start."""
+        with self._lock:
+            now = self._monotonic()
+            return all(now - at <= SILENCE[part] for part, at in self._moved.items())

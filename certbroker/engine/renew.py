@@ -11,6 +11,8 @@ from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import structlog
+
 from certbroker.services.looks import Look
 from certbroker.services.renewals import Renewals
 
@@ -20,6 +22,8 @@ _PER_ISSUER: Final = 4
 _WAITING_PER_ISSUER: Final = 64
 
 Lane = tuple[int, str]
+
+_log = structlog.get_logger("certbroker.renewals")
 
 
 class RenewSweep:
@@ -78,4 +82,8 @@ class RenewSweep:
                         del self._busy[lane]
                     return
                 look = looks.popleft()
-            self._renewals.attend([self._renewals.ask(look)])
+            try:
+                self._renewals.attend([self._renewals.ask(look)])
+            except Exception:
+                # It is due again when its lease is over; the place in the lane must not be lost.
+                _log.exception("certificate could not be looked after", certificate=look.care.name)

@@ -43,8 +43,9 @@ from certbroker.store.database import SQLiteStore
 from certbroker.store.lifecycles import Care
 from certbroker.store.transaction import SQLTransaction
 
-# Longer than a question to an issuer may take, with its wait for a thread.
-LEASE: Final = timedelta(seconds=120)
+# Longer than a question to an issuer may take, a minute, with its wait for a thread behind 64 others, four at a time:
+# were it over before, all of that would be done in vain, and again.
+LEASE: Final = timedelta(minutes=20)
 
 # An issuer that says nothing about a certificate is asked again after a day; one that could not be asked, after waits
 # that double from the first to the last.

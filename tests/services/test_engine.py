@@ -9,10 +9,14 @@ from datetime import UTC, datetime, timedelta
 from certbroker.app import Core
 from certbroker.domain.audit import Caller
 from certbroker.domain.keys import KeySpec
-from certbroker.domain.lifecycle import Health
+from certbroker.domain.lifecycle import Health, Lifecycle
 from certbroker.domain.objects import Changes, Vault
 from certbroker.domain.policy import CertificatePolicy
+from certbroker.engine.renew import RenewSweep
 from certbroker.engine.scheduler import Engine
+from certbroker.services.looks import Look
+from certbroker.services.renewals import LEASE
+from certbroker.store.lifecycles import Care
 from tests.support.wire import until
 
 POLICY = CertificatePolicy(KeySpec("EC"), subject="CN=www.example.com", issuer="Self")
@@ -36,12 +40,47 @@ def test_a_chore_that_fails_or_hangs_silences_nothing_else(core: Core, caller: C
         release.set()
 
 
+def test_looks_that_fail_leave_the_places_at_their_issuer_to_others() -> None:
+    renewals = FailingRenewals()
+    sweep = RenewSweep(renewals)
+    for _ in range(10):
+        sweep.sweep()
+        until("asked", lambda: renewals.asked == renewals.claimed or None)
+    sweep.stop()
+
+    assert 10 == renewals.asked
+
+
+class FailingRenewals:
+    """One certificate is due at each sweep, its issuer is to be asked, and what comes of it cannot be stored."""
+
+    def __init__(self) -> None:
+        self.claimed = self.asked = 0
+
+    def claim(self, count: int) -> list[Care]:
+        self.claimed += 1
+        return [Care(1, "c", 0, Lifecycle(), "ca")]
+
+    def look(self, claimed: list[Care]) -> list[Look]:
+        return [Look(care, None) for care in claimed]
+
+    def is_question_due(self, look: Look) -> bool:
+        return True
+
+    def ask(self, look: Look) -> Look:
+        self.asked += 1
+        return look
+
+    def attend(self, looks: list[Look]) -> int:
+        raise OSError("The disk is full.")
+
+
 def test_a_start_makes_due_what_a_dead_process_was_looking_at(core: Core, caller: Caller, vault: Vault) -> None:
     store, now = core.broker.store, datetime.now(UTC)
     store.write(lambda transaction: transaction.lifecycles.disturb(vault.id, "c", now))
     claimed = core.broker.renewals.claim(10)
     hidden = core.broker.renewals.next_due()
-    store.write(lambda transaction: transaction.lifecycles.release(datetime.now(UTC), timedelta(minutes=2)))
+    store.write(lambda transaction: transaction.lifecycles.release(datetime.now(UTC), LEASE))
 
     assert 1 == len(claimed)
     assert hidden is not None

@@ -45,7 +45,7 @@ _THIS = (*_HERE, col(_o.event_id) == bindparam("event"))
 _DEAD = col(_o.outcome) == literal_column("'dead'")
 _WAITING = col(_o.act_at).is_not(None)
 _BATCH = Statement(
-    choose(_o.event, _o.attempts, _o.expires)
+    choose(_o.event, _o.attempts)
     .where(*_HERE, _WAITING, col(_o.act_at) <= bindparam("now"))
     .order_by(col(_o.act_at))
     .limit(bindparam("count"))
@@ -107,11 +107,10 @@ _PRUNE = Statement(delete(_o).where(*_ENDED, col(_o.settled) < bindparam("before
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An event that is to be delivered until `expires`."""
+    """An event that is to be delivered, after so many attempts."""
 
     event: Event
     attempts: int
-    expires: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class Outbox:
     def batch(self, vault: int, channel: str, now: datetime, count: int) -> list[Waiting]:
         """What is to be delivered now, the longest due first."""
         rows = _BATCH.all(self._cursor, vault=vault, channel=channel, now=micros(now), count=count)
-        return [Waiting(_EVENT.decode(event), attempts, moment(expires)) for event, attempts, expires in rows]
+        return [Waiting(_EVENT.decode(event), attempts) for event, attempts in rows]
 
     def next_due(self, vault: int, channel: str) -> datetime | None:
         """When there is something to deliver to the channel."""

@@ -54,6 +54,7 @@ from certbroker.services.operations import Operations
 from certbroker.services.pulse import Pulse
 from certbroker.services.readiness import Readiness
 from certbroker.services.renewals import LEASE, Renewals
+from certbroker.services.revocation import Revocations
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
@@ -190,6 +191,7 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
         certificates=Certificates(store, seal, keystore, clock, operations, inbox),
         operations=operations,
         renewals=renewals,
+        revocations=Revocations(store, seal, keystore, issuers, clock, inbox),
         issuers=issuers,
         governor=governor,
         contacts=contacts,
@@ -405,6 +407,7 @@ def _hosts(foundation: Foundation, authority: str) -> Hosts:
 def _release_leases(transaction: SQLTransaction, now: datetime) -> None:
     transaction.operations.release_all()
     transaction.lifecycles.release(now, LEASE)
+    transaction.revocations.release_all(now)
     transaction.channels.release_all()
 
 

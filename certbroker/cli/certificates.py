@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from certbroker.cli import lifecycle, policies, wanted
+from certbroker.cli import lifecycle, policies, revocation, wanted
 from certbroker.cli.options import CertificateName, Enabled, Tags, Version, present, read_tags
 from certbroker.cli.output import name_of, remaining, tags, thumbprint, version_of, when, write_private
 from certbroker.cli.session import Session, vault_command
@@ -280,6 +280,7 @@ def update(
     session.output.done(f"certificate {name} is changed.", changed)
 
 
+revocation.register(app)
 lifecycle.register(app, "certificate")
 
 
@@ -309,6 +310,7 @@ def _rows(view: dict[str, Any]) -> dict[str, object]:
     return rows | {
         "issuer": policy.get("issuer", {}).get("name"),
         "enabled": view["attributes"].get("enabled"),
+        "revocation": revocation.told(view.get("revocation")),
         "tags": tags(view),
     }
 

@@ -31,6 +31,8 @@ class EventType(StrEnum):
     CERTIFICATE_RENEWAL_STOPPED = "Certbroker.CertificateRenewalStopped"
     CERTIFICATE_ACTIVATED = "Certbroker.CertificateActivated"
     CERTIFICATE_NEEDS_PERSON = "Certbroker.CertificateNeedsPerson"
+    CERTIFICATE_REVOKED = "Certbroker.CertificateRevoked"
+    CERTIFICATE_REVOCATION_FAILED = "Certbroker.CertificateRevocationFailed"
     ISSUER_WARNING = "Certbroker.IssuerWarning"
     VAULT_DIGEST = "Certbroker.VaultDigest"
     CHANNEL_TEST = "Certbroker.ChannelTest"
@@ -57,6 +59,8 @@ FOR_PEOPLE: Final = frozenset(
         EventType.CERTIFICATE_RENEWAL_FAILED,
         EventType.CERTIFICATE_RENEWAL_STOPPED,
         EventType.CERTIFICATE_NEEDS_PERSON,
+        EventType.CERTIFICATE_REVOKED,
+        EventType.CERTIFICATE_REVOCATION_FAILED,
         EventType.ISSUER_WARNING,
         EventType.VAULT_DIGEST,
     }

@@ -151,8 +151,12 @@ class Operation:
 
     @property
     def rest(self) -> timedelta:
-        """How long the new version waits before it becomes the current one. What somebody asked for does not wait."""
-        return timedelta(hours=self.policy.activation_delay_hours) if self.cause else timedelta(0)
+        """How long the new version waits before it becomes the current one. What somebody asked for does not wait, and
+        what takes the place of a revoked one does not either.
+        """
+        if self.cause is None or self.cause.trigger is Trigger.REVOKED:
+            return timedelta(0)
+        return timedelta(hours=self.policy.activation_delay_hours)
 
     @property
     def key_identity(self) -> Identity:

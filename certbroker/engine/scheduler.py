@@ -14,6 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from certbroker.engine.issue import IssueSweep
 from certbroker.engine.notify import NotifySweep
 from certbroker.engine.renew import RenewSweep
+from certbroker.engine.revoke import RevokeSweep
 from certbroker.services.broker import Broker
 from certbroker.services.inbox import Inbox
 from certbroker.services.pulse import Part
@@ -46,6 +47,7 @@ class Engine:
         self._watcher = watcher
         self._issue = IssueSweep(broker.operations, inbox)
         self._renew = RenewSweep(broker.renewals)
+        self._revoke = RevokeSweep(broker.revocations)
         self._notify = NotifySweep(broker.deliveries, inbox)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -57,6 +59,7 @@ class Engine:
     def start(self) -> None:
         self._ticker.add_job(self._inbox.wake, "interval", seconds=_TICK_SECONDS, id="tick")
         self._ticker.add_job(self._look_after, "interval", seconds=_TICK_SECONDS, id="renewals")
+        self._ticker.add_job(self._sweep_revocations, "interval", seconds=_TICK_SECONDS, id="revocations")
         self._ticker.add_job(self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", next_run_time=datetime.now(UTC))
         self._ticker.add_job(
             self._housekeeping,
@@ -81,6 +84,7 @@ class Engine:
         self._inbox.wake()
         self._thread.join()
         self._renew.stop()
+        self._revoke.stop()
         self._issue.stop()
         self._notify.stop()
 
@@ -121,6 +125,13 @@ class Engine:
     def _sweep_renewals(self) -> int:
         with self._meters.sweeping(Part.RENEW):
             return self._renew.sweep()
+
+    def _sweep_revocations(self) -> None:
+        try:
+            with self._meters.sweeping(Part.REVOKE):
+                self._revoke.sweep()
+        except Exception:
+            _log.exception("sweep failed")
 
     def _beat(self) -> None:
         """Leave a mark in the database. It has a thread of its own, so that no chore can keep it from its turn."""

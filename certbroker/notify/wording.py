@@ -27,6 +27,8 @@ _WHAT: Final = {
     EventType.CERTIFICATE_RENEWAL_STOPPED: "is renewed again and again, and not for now",
     EventType.CERTIFICATE_ACTIVATED: "has a new version in use",
     EventType.CERTIFICATE_NEEDS_PERSON: "needs somebody to act",
+    EventType.CERTIFICATE_REVOKED: "has been revoked",
+    EventType.CERTIFICATE_REVOCATION_FAILED: "could not be revoked",
 }
 
 _ADVICE: Final = {
@@ -40,6 +42,9 @@ _ADVICE: Final = {
     EventType.CERTIFICATE_RENEWAL_STOPPED: "The version in use goes on being served, for as long as it is valid. Look "
     "for the cause: without that, the next renewal is only one more.",
     EventType.CERTIFICATE_NEEDS_PERSON: "Nothing goes on before somebody does what is said above.",
+    EventType.CERTIFICATE_REVOKED: "Whoever still serves this version must change over to another one.",
+    EventType.CERTIFICATE_REVOCATION_FAILED: "It is still valid, and nobody goes on trying: revoke it again, or in the "
+    "CA's own way.",
 }
 
 # What a digest tells, by the names under which its event has it.

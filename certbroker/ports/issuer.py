@@ -238,9 +238,12 @@ class SuggestsRenewal(Protocol):
 class Revokes(Protocol):
     """An issuer that can revoke what it issued."""
 
-    def revoke(self, certificate: bytes, reason: int) -> None:
-        """Revoke the certificate in DER for an RFC 5280 reason code. Safe to repeat: one that is revoked already is a
-        success. Raises Invalid when the issuer refuses, IssuerUnavailable when trying later may help.
+    def revoke(self, certificate: bytes, reason: int, key: PrivateKey | None = None) -> None:
+        """Revoke the certificate in DER for an RFC 5280 reason code.
+
+        `key` is the certificate's own, where it is at hand: it shows that we may do this where our account does not.
+        Safe to repeat: one that is revoked already is a success. Raises Invalid when the issuer refuses,
+        IssuerUnavailable when trying later may help.
         """
         ...
 

@@ -23,6 +23,7 @@ from certbroker.services.meters import Meters
 from certbroker.services.operations import Operations
 from certbroker.services.readiness import Readiness
 from certbroker.services.renewals import Renewals
+from certbroker.services.revocation import Revocations
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
@@ -44,6 +45,7 @@ class Broker:
     certificates: Certificates
     operations: Operations
     renewals: Renewals
+    revocations: Revocations
     issuers: Issuers
     governor: Governor
     contacts: Contacts

@@ -14,6 +14,7 @@ from certbroker.domain.errors import Forbidden, Invalid, NotFound, OperationInPr
 from certbroker.domain.objects import Attributes, Changes, Kind, Vault, check_name
 from certbroker.domain.policy import SELF, UNKNOWN, CertificatePolicy
 from certbroker.domain.records import Operation, Version
+from certbroker.domain.revocation import Revocation
 from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
@@ -36,6 +37,7 @@ class CertificateView:
     version: Version
     policy: CertificatePolicy | None = None
     operation: Operation | None = None
+    revocation: Revocation | None = None
 
 
 class Certificates:
@@ -167,14 +169,16 @@ class Certificates:
         """A version; without a number the current one with its policy and pending operation. Raises NotFound."""
         with self._store.read() as transaction:
             found = transaction.objects.get(vault.id, Kind.CERTIFICATE, name, version)
+            facts = found.certificate if found else None
+            revocation = transaction.revocations.get(facts.sha256) if facts else None
             if version and found is not None:
-                return CertificateView(found)
+                return CertificateView(found, revocation=revocation)
             head = transaction.objects.head(vault.id, Kind.CERTIFICATE, name)
             if version or head is None or head.deletion is not None:
                 raise not_found("certificate", name, version)
             policy = transaction.objects.policy(vault.id, name)
             operation = transaction.operations.pending(vault.id, name)
-            return CertificateView(found or without_version(head.name, policy), policy, operation)
+            return CertificateView(found or without_version(head.name, policy), policy, operation, revocation)
 
     def update(
         self, caller: Caller, vault: Vault, name: str, version: str, changes: Changes, revise: Revise | None = None

@@ -10,10 +10,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbroker.domain.chain import facts_of
+from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import PrivateKey, operations_for
 from certbroker.domain.objects import Attributes, Kind
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import CertificateFacts, Identity, KeyFacts, Operation, Version
+from certbroker.domain.revocation import KEY_COMPROMISED, key_digest
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.outbox import publish_versions
@@ -88,10 +90,12 @@ def store(
     """Store a certificate with its key and secret, tell who wants to know, and return it.
 
     It becomes the current version after `rest`: at once, or while the version before it is still valid for as long
-    again.
+    again. Raises Invalid when the key was reported as compromised.
     """
     certificate, backing, secret = versions
     name = certificate.name
+    if backing.key is not None and transaction.revocations.is_compromised(key_digest(backing.key.public)):
+        raise Invalid(KEY_COMPROMISED)
     head = transaction.objects.head(vault_id, Kind.CERTIFICATE, name)
     previous = head.current if head and head.current else None
     stored = (certificate, backing, replace(secret, previous=previous))

@@ -7,11 +7,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from cryptography import x509
+
 from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.lifecycle import EXPIRED, Lifecycle, Step
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Operation, Version
 from certbroker.domain.renewal import Renew, Suggestion
+from certbroker.domain.revocation import Reason, Revocation
 
 # Failures in a row that are told: the first, and one more in case that nobody has acted. Then the end comes near.
 _TOLD_FAILURES: Final = (1, 5)
@@ -56,6 +59,39 @@ def suggested(vault_id: int, version: Version, suggestion: Suggestion, now: date
     key = f"suggested-{int(suggestion.start.timestamp())}-{int(suggestion.end.timestamp())}"
     message = f"The CA asks for a renewal and explains why at {suggestion.explanation}."
     return _event(EventType.CERTIFICATE_RENEWAL_SUGGESTED, vault_id, version, key, message, now)
+
+
+def revoked(revocation: Revocation, reason: Reason, now: datetime) -> Event:
+    """The CA has revoked a certificate, for that reason."""
+    message = f"The reason given is {reason}. Clients that check refuse it from now on."
+    return _of_revocation(EventType.CERTIFICATE_REVOKED, revocation, str(reason), message, now)
+
+
+def revocation_failed(revocation: Revocation, problem: str, now: datetime) -> Event:
+    """A certificate that somebody wanted revoked is not, and nobody goes on trying."""
+    key = f"{int(revocation.requested.timestamp())}"
+    return _of_revocation(EventType.CERTIFICATE_REVOCATION_FAILED, revocation, key, problem, now)
+
+
+def _of_revocation(kind: EventType, revocation: Revocation, key: str, message: str, now: datetime) -> Event:
+    leaf = x509.load_der_x509_certificate(revocation.certificate)
+    return Event(
+        event_id(kind, revocation.vault_id, Kind.CERTIFICATE, revocation.name, revocation.version, key),
+        kind,
+        revocation.vault_id,
+        Kind.CERTIFICATE,
+        revocation.name,
+        revocation.version,
+        now,
+        int(leaf.not_valid_before_utc.timestamp()),
+        int(leaf.not_valid_after_utc.timestamp()),
+        message=message,
+        details={
+            "reason": str(revocation.reason),
+            "issuer": leaf.issuer.rfc4514_string(),
+            "serial": f"{leaf.serial_number:x}",
+        },
+    )
 
 
 def _event(kind: EventType, vault_id: int, version: Version, key: str, message: str, now: datetime) -> Event:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from certbroker.domain import operation as states
 from certbroker.domain.csr import build_csr
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Operation
+from certbroker.domain.renewal import Trigger
+from certbroker.domain.revocation import key_digest
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import IssuerKind
@@ -51,12 +55,19 @@ class OperationKeys:
             raise AssertionError("an operation past its first step has a key")
         return self._keystore.load(self._seal.open(operation.key_identity, operation.sealed_key))
 
+    def is_compromised(self, key: PrivateKey) -> bool:
+        """Whether somebody has reported that meanwhile."""
+        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return self._store.glance().revocations.is_compromised(key_digest(public))
+
     def _reusable(self, operation: Operation) -> PrivateKey | None:
-        """The key of the current version, where the policy wants it again and it still fits."""
-        if not operation.policy.reuse_key:
+        """The key of the current version, where the policy wants it again, it still fits, and nobody has revoked it."""
+        if not operation.policy.reuse_key or (operation.cause and operation.cause.trigger is Trigger.REVOKED):
             return None
         current = self._store.glance().objects.get(operation.vault_id, Kind.KEY, operation.name)
         if current is None or current.sealed is None or current.key is None:
+            return None
+        if self._store.glance().revocations.is_compromised(key_digest(current.key.public)):
             return None
         spec = operation.policy.key
         if (current.key.kty, current.key.size, current.key.curve) != (spec.kty, spec.size, spec.curve):

@@ -19,6 +19,7 @@ from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Cause, Operation, Turn
+from certbroker.domain.revocation import KEY_COMPROMISED
 from certbroker.domain.turns import is_too_long, next_turn
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
@@ -258,6 +259,9 @@ class Operations:
                     return Settlement(operation, lambda transaction: transaction.operations.save(operation))
             else:
                 key = self._keys.load(operation)
+                if self._keys.is_compromised(key):
+                    self._abandon(operation)
+                    return self._settlement(operation, states.Refused(Problem("KeyCompromised", KEY_COMPROMISED)))
             issuer = self._issuers.open(operation.vault_id, operation.issuer)
             request, journal = self._request(operation, key), OperationJournal(self._store, self._clock, operation)
             if kind.local:

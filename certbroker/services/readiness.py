@@ -16,6 +16,7 @@ DISK_RESERVE: Final = 64 * 1024 * 1024
 _WHAT: Final = {
     Part.ISSUE: "The engine has not worked on operations",
     Part.RENEW: "The engine has not looked after certificates",
+    Part.REVOKE: "The engine has not seen to revocations",
     Part.NOTIFY: "The engine has not delivered events",
     Part.BEAT: "The database has not been written",
 }

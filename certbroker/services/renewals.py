@@ -235,7 +235,8 @@ class Renewals:
             self._wait_for_first(transaction, look, now)
             return None
         decision = renewal.decide(facts, now)
-        if care.staged is not None:
+        # One that rests may have the key of the one that was revoked.
+        if care.staged is not None and not (isinstance(decision, Renew) and decision.trigger is Trigger.REVOKED):
             decision = Wait(care.activate_at or now, "A new version is there and becomes current then.")
         steps = [step for step in lives.steps(facts) if step.name not in care.lifecycle.told]
         due = sorted((step for step in steps if step.at <= now), key=lambda step: step.at)

@@ -227,6 +227,36 @@ class LifecycleRow(SQLModel, table=True):
     fence: int = 0
 
 
+class RevocationRow(SQLModel, table=True):
+    """A certificate that is to be revoked, or was. It outlives the certificate, so it has a copy; no secret is in it.
+
+    `act_at` is set while the CA is still to be asked; a lease is an `act_at` in the future. `compromised` is 1 where
+    somebody has said that of the key.
+    """
+
+    __tablename__ = "revocations"
+    __table_args__ = (
+        Index("revocations_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
+        Index("revocations_compromised", "key_sha256", sqlite_where=text("compromised IS NOT NULL")),
+    )
+
+    sha256: str = Field(primary_key=True)
+    vault_id: int
+    name: str
+    version: str
+    certificate: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    key_sha256: str
+    issuer: str
+    reason: str
+    renew: int
+    compromised: int | None = None
+    requested: int = Field(sa_column=_big())
+    act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+    attempts: int = 0
+    revoked: int | None = Field(default=None, sa_column=_big(nullable=True))
+    problem: str | None = Field(default=None, sa_column=Column(Text))
+
+
 class BudgetRow(SQLModel, table=True):
     """What is left of one rate budget: `full_at` is when it will be whole again, `held_until` a pause asked for.
 

@@ -14,6 +14,7 @@ from certbroker.store.objects import Objects
 from certbroker.store.operations import Operations
 from certbroker.store.outbox import Outbox
 from certbroker.store.overviews import Overviews
+from certbroker.store.revocations import Revocations
 from certbroker.store.statement import Cursor
 from certbroker.store.totals import Totals
 from certbroker.store.vaults import Vaults
@@ -33,6 +34,7 @@ class SQLTransaction:
         "operations",
         "outbox",
         "overviews",
+        "revocations",
         "totals",
         "vaults",
     )
@@ -46,6 +48,7 @@ class SQLTransaction:
         self.channels = Channels(cursor)
         self.outbox = Outbox(cursor)
         self.overviews = Overviews(cursor)
+        self.revocations = Revocations(cursor)
         self.identities = Identities(cursor)
         self.budgets = Budgets(cursor)
         self.totals = Totals(cursor)

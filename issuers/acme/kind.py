@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Final
 
 from cryptography import x509
-from josepy.json_util import encode_b64jose
 
 from certbroker.domain.errors import Invalid
+from certbroker.domain.keys import PrivateKey
 from certbroker.domain.policy import is_address, is_dns_name
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import BudgetState
@@ -26,13 +26,14 @@ from certbroker.ports.issuer import (
     Resources,
     StandingRecord,
 )
-from issuers.acme.account import Account, AccountLost
+from issuers.acme.account import Account
 from issuers.acme.budget import OrderBudget, look
 from issuers.acme.challenges import Publisher
 from issuers.acme.known_ca import KnownCA
 from issuers.acme.order import OrderRun
 from issuers.acme.problem import CARefused
 from issuers.acme.renewal_info import renewal_window
+from issuers.acme.revocation import Revoker
 from issuers.acme.settings import ACMESettings, read_settings
 from issuers.acme.standing import StandingRecords
 from issuers.acme.transport import Authority
@@ -58,27 +59,9 @@ class ACMEIssuer:
     def abandon(self, request: IssuanceRequest, journal: Journal) -> None:
         self._run(request, journal).abandon()
 
-    def revoke(self, certificate: bytes, reason: int) -> None:
-        """RFC 8555 section 7.6, by the account that ordered the certificate."""
-        payload = {"certificate": encode_b64jose(certificate), "reason": reason}
-        try:
-            url = self._authority.directory(self._resources.clock).revoke_cert
-            if url is None:
-                raise Invalid("The CA offers no revocation by ACME: revoke the certificate in the CA's own way.")
-            try:
-                self._account().post(url, payload)
-            except AccountLost as lost:
-                account = self._account()
-                account.forget(str(lost))
-                account.post(url, payload)
-        except CARefused as error:
-            if error.kind == "alreadyRevoked":
-                return
-            if error.transient:
-                raise error.unavailable() from error
-            raise Invalid(f"The CA refused the revocation: {error.problem.text()}") from error
-        except AccountLost as error:
-            raise Invalid("The CA does not know our account, so it will not revoke for it.") from error
+    def revoke(self, certificate: bytes, reason: int, key: PrivateKey | None = None) -> None:
+        """RFC 8555 section 7.6: by our account, or with the certificate's own key where that may not."""
+        Revoker(self._authority, self._account(), self._resources.clock).revoke(certificate, reason, key)
 
     def renewal_window(self, certificate: bytes) -> RenewalWindow | None:
         """RFC 9773."""

@@ -27,6 +27,8 @@ class AccountKey:
     """The key of an ACME account."""
 
     def __init__(self, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> None:
+        if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in _ALGORITHMS:
+            raise ValueError(f"ACME has no signatures on the curve {key.curve.name}.")
         if isinstance(key, rsa.RSAPrivateKey):
             self._jwk: jwk.JWK = jwk.JWKRSA(key=key)
             self._algorithm: jwa.JWASignature = jwa.RS256

@@ -37,6 +37,7 @@ REQUESTS: Final[dict[str, tuple[str, str, Any]]] = {
     "certificates/update policy": ("PATCH", "/certificates/{c}/policy", {}),
     "certificates/update pending": ("PATCH", "/certificates/{c}/pending", {"cancellation_requested": True}),
     "certificates/update forget": ("DELETE", "/certificates/{c}/pending", None),
+    "certificates/revoke": ("POST", f"/certificates/{{c}}/{'0' * 32}/revoke", {"reason": "superseded"}),
     "certificates/backup": ("POST", "/certificates/{c}/backup", None),
     "certificates/restore": ("POST", "/certificates/restore", {"value": ""}),
     "certificates/delete": ("DELETE", "/certificates/{c}", None),

@@ -54,6 +54,7 @@ ELSEWHERE = {
         for act in ("rollover", "deactivation")
         for step in ("before", "after-call", "recorded")
     },
+    **{f"revocation.{step}": "tests/faults/test_kill_revocation.py" for step in ("before", "after-call", "recorded")},
     "acme.abandon.before": "tests/acme/test_account.py",
     "acme.abandon.after-call": "tests/acme/test_account.py",
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from certbroker.app import Core
 from certbroker.domain.audit import Caller
-from certbroker.domain.keys import KeySpec
+from certbroker.domain.keys import KeySpec, PrivateKey
 from certbroker.domain.lifecycle import Lifecycle
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.policy import CertificatePolicy
@@ -30,6 +30,7 @@ from certbroker.services.inbox import Inbox
 from certbroker.services.issuers import IssuerChanges, Issuers
 from certbroker.services.operations import Operations
 from certbroker.services.renewals import Renewals
+from certbroker.services.revocation import Revocations
 from issuers import kinds
 from tests.support.certificates import Authority, der
 from tests.support.clock import SteppedClock
@@ -50,6 +51,8 @@ class ScriptedKind:
         self.requests: list[IssuanceRequest] = []
         self.asked: list[bytes] = []
         self.abandoned: list[tuple[str, bytes]] = []
+        self.revoked: list[tuple[bytes, int, PrivateKey | None]] = []
+        self.answers: list[Exception] = []
 
     def check(self, settings: IssuerSettings) -> None:
         """Takes any settings."""
@@ -64,6 +67,12 @@ class ScriptedKind:
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
         self.requests.append(request)
         return self.steps.pop(0)(request, journal)
+
+    def revoke(self, certificate: bytes, reason: int, key: PrivateKey | None = None) -> None:
+        """Says yes, unless there is an answer left to give instead."""
+        self.revoked.append((certificate, reason, key))
+        if self.answers:
+            raise self.answers.pop(0)
 
     def abandon(self, request: IssuanceRequest, journal: Journal) -> None:
         self.abandoned.append((request.operation_id, request.csr))
@@ -105,6 +114,7 @@ class Bench:
         self.certificates = Certificates(
             self.store, core.seal, SoftwareKeyStore(), self.clock, self.operations, Inbox()
         )
+        self.revocations = Revocations(self.store, core.seal, SoftwareKeyStore(), self.issuers, self.clock, Inbox())
         self.authority = Authority()
 
     def worker(self, owner: str) -> Operations:

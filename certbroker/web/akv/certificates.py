@@ -17,6 +17,7 @@ from certbroker.services.certificates import CertificateView
 from certbroker.services.foreign import take_apart
 from certbroker.web.akv.messages import AttributesJSON, attributes_json, base64url, changes, decode, from_base64
 from certbroker.web.akv.policies import PolicyJSON, SecretPropertiesJSON, policy_json, reviser
+from certbroker.web.akv.revocation import revocation_json
 from certbroker.web.akv.routes import Call, Route, Router, TakesLong
 from certbroker.web.http import Response
 
@@ -166,6 +167,8 @@ def view_json(call: Call, view: CertificateView) -> dict[str, Any]:
         found["policy"] = policy_json(call.links, name, view.policy)
     if view.operation is not None:
         found["pending"] = {"id": call.links.pending(name)}
+    if view.revocation is not None:
+        found["revocation"] = revocation_json(view.revocation)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Certificates are looked after: renewal, rate budgets, channels and the outbox."""
+"""Certificates are looked after: renewal, revocation, rate budgets, channels and the outbox."""
 
 from __future__ import annotations
 
@@ -33,6 +33,35 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO lifecycles (vault_id, name, health, state, act_at, fence) "
         "SELECT vault_id, name, 'Unknown', '{}', 0, 0 FROM objects WHERE kind = 'certificate'"
+    )
+    op.create_table(
+        "revocations",
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("vault_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("certificate", sa.LargeBinary(), nullable=False),
+        sa.Column("key_sha256", sa.String(), nullable=False),
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("renew", sa.Integer(), nullable=False),
+        sa.Column("compromised", sa.Integer(), nullable=True),
+        sa.Column("requested", sa.BigInteger(), nullable=False),
+        sa.Column("act_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("revoked", sa.BigInteger(), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("sha256"),
+    )
+    op.create_index(
+        "revocations_due", "revocations", ["act_at"], unique=False, sqlite_where=sa.text("act_at IS NOT NULL")
+    )
+    op.create_index(
+        "revocations_compromised",
+        "revocations",
+        ["key_sha256"],
+        unique=False,
+        sqlite_where=sa.text("compromised IS NOT NULL"),
     )
     op.create_table(
         "budgets",

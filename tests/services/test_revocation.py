@@ -1,0 +1,389 @@
+"""What is to be revoked is asked for until the CA answers, and a key that was reported is never used again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from certbroker.app import Core
+from certbroker.domain import operation as states
+from certbroker.domain.audit import Caller
+from certbroker.domain.channels import Channel
+from certbroker.domain.errors import Invalid, NotFound
+from certbroker.domain.events import EventType
+from certbroker.domain.keys import KeySpec
+from certbroker.domain.objects import Changes, Kind, Vault
+from certbroker.domain.operation import Problem
+from certbroker.domain.policy import CertificatePolicy
+from certbroker.domain.records import Version
+from certbroker.domain.renewal import Trigger
+from certbroker.domain.revocation import Progress, Reason, Revocation
+from certbroker.ports.issuer import IssuerUnavailable
+from certbroker.services.foreign import take_apart
+from certbroker.services.revocation import RevocationWish
+from tests.support.certificates import Authority, Identity
+from tests.support.issuer_bench import Bench, wait
+
+DOWN = IssuerUnavailable(Problem("Down", "The CA is down."))
+NO = Invalid("The CA refused the revocation: no such thing.")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def bench(core: Core, caller: Caller, vault: Vault) -> Bench:
+    channel = Channel(vault.id, "all", "test", events=("*",))
+    core.broker.store.write(lambda transaction: transaction.channels.add(channel))
+    return Bench(core, caller, vault)
+
+
+def issued(bench: Bench, **policy: Any) -> Version:
+    bench.ask(bench.issued_for(90), **policy)
+    bench.turn()
+    bench.until(bench.clock.now() + timedelta(minutes=1))
+    return bench.current()
+
+
+def revoke(
+    bench: Bench,
+    version: Version,
+    reason: Reason = Reason.SUPERSEDED,
+    issuer: str | None = None,
+    renew: bool | None = None,
+) -> Revocation:
+    wish = RevocationWish(reason, issuer, renew)
+    return bench.revocations.revoke(bench.caller, bench.vault, version.name, version.version, wish)
+
+
+def go_on(bench: Bench) -> int:
+    claimed = bench.revocations.claim(10)
+    for each in claimed:
+        bench.revocations.go_on(each)
+    return len(claimed)
+
+
+def known(bench: Bench, version: Version) -> Revocation:
+    assert version.certificate is not None
+    found = bench.store.glance().revocations.get(version.certificate.sha256)
+    assert found is not None
+    return found
+
+
+def told(bench: Bench, kind: EventType) -> int:
+    cursor = bench.store.glance().outbox._cursor
+    cursor.execute("SELECT count(*) FROM outbox WHERE json_extract(event, '$.type') = ?", (str(kind),))
+    return int(cursor.fetchone()[0])
+
+
+def public_of(bench: Bench, version: Version) -> bytes:
+    key = bench.store.glance().objects.get(bench.vault.id, Kind.KEY, version.name, version.version)
+    assert key is not None
+    assert key.key is not None
+    return key.key.public
+
+
+def take_over(bench: Bench, name: str, identity: Identity) -> Version:
+    imported = take_apart(identity.pem().encode(), None)
+    view = bench.certificates.import_(
+        bench.caller, bench.vault, name, imported, lambda stored: stored or CertificatePolicy(KeySpec("EC")), Changes()
+    )
+    return view.version
+
+
+def test_the_ca_gets_the_certificate_the_code_of_the_reason_and_its_key(bench: Bench) -> None:
+    version = issued(bench)
+    done = revoke(bench, version, Reason.CESSATION_OF_OPERATION)
+    ((certificate, reason, key),) = bench.kind.revoked
+
+    assert version.certificate is not None
+    assert (version.certificate.leaf, 5) == (certificate, reason)
+    assert key is not None
+    assert Progress.REVOKED is done.progress
+    assert done == known(bench, version)
+    assert 1 == told(bench, EventType.CERTIFICATE_REVOKED)
+
+
+def test_a_repetition_is_a_success_that_nobody_is_bothered_with(bench: Bench) -> None:
+    version = issued(bench)
+    first, second = revoke(bench, version), revoke(bench, version, Reason.UNSPECIFIED)
+
+    assert first == second
+    assert 1 == len(bench.kind.revoked) == told(bench, EventType.CERTIFICATE_REVOKED)
+
+
+def test_a_compromise_that_is_found_later_is_told_to_the_ca_too(bench: Bench) -> None:
+    version = issued(bench)
+    revoke(bench, version)
+    later = revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+
+    assert [4, 1] == [reason for _, reason, _ in bench.kind.revoked]
+    assert (True, Reason.KEY_COMPROMISE) == (later.compromised, later.reason)
+
+
+def test_a_refusal_is_the_answer_and_may_be_followed_by_another_try(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [NO]
+    with pytest.raises(Invalid, match="no such thing"):
+        revoke(bench, version)
+    refused = known(bench, version)
+    again = revoke(bench, version)
+
+    assert (Progress.REFUSED, Progress.REVOKED) == (refused.progress, again.progress)
+    assert 0 == told(bench, EventType.CERTIFICATE_REVOCATION_FAILED)
+
+
+def test_a_ca_that_is_away_is_asked_again_until_it_answers(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [DOWN, DOWN]
+    pending = revoke(bench, version)
+    at_once = go_on(bench)
+    bench.clock.moment += HOUR
+    go_on(bench)
+    still = known(bench, version)
+    bench.clock.moment += HOUR
+    go_on(bench)
+
+    assert (Progress.PENDING, "The CA is down.", 0) == (pending.progress, pending.problem, at_once)
+    assert (Progress.PENDING, 2) == (still.progress, still.attempts)
+    assert Progress.REVOKED is known(bench, version).progress
+    assert 0 == go_on(bench)
+    assert 1 == told(bench, EventType.CERTIFICATE_REVOKED)
+
+
+def test_a_refusal_that_nobody_waits_for_is_told(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [DOWN, NO]
+    revoke(bench, version)
+    bench.clock.moment += HOUR
+    go_on(bench)
+
+    assert Progress.REFUSED is known(bench, version).progress
+    assert 1 == told(bench, EventType.CERTIFICATE_REVOCATION_FAILED)
+
+
+def test_nobody_asks_any_more_when_the_certificate_has_expired(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [DOWN]
+    revoke(bench, version)
+    bench.clock.moment += timedelta(days=91)
+    go_on(bench)
+
+    assert 1 == len(bench.kind.revoked)
+    assert "expired before it could be revoked. The CA is down." in (known(bench, version).problem or "")
+    with pytest.raises(Invalid, match="has expired"):
+        revoke(bench, version)
+
+
+def test_what_is_asked_again_is_the_certificate_whatever_has_its_name_by_then(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [DOWN]
+    revoke(bench, version)
+    deletions = bench.core.broker.deletions
+    deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    deletions.purge(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    other = issued(bench)
+    bench.clock.moment += HOUR
+    go_on(bench)
+
+    assert version.certificate is not None
+    assert {version.certificate.leaf} == {certificate for certificate, _, _ in bench.kind.revoked}
+    assert bench.kind.revoked[-1][2] is None
+    assert other.version == bench.current().version
+
+
+def test_what_a_dead_process_had_taken_is_due_again(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [SystemExit()]  # type: ignore[list-item]  # It ends the thread as a crash would.
+    with pytest.raises(SystemExit):
+        revoke(bench, version)
+    taken = go_on(bench)
+    bench.store.write(lambda transaction: transaction.revocations.release_all(bench.clock.now()))
+
+    assert 0 == taken
+    assert 1 == go_on(bench)
+    assert Progress.REVOKED is known(bench, version).progress
+
+
+def test_a_clock_that_went_back_delays_nothing_for_long(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [DOWN]
+    bench.clock.moment += timedelta(days=30)
+    revoke(bench, version)
+    bench.clock.moment -= timedelta(days=29)
+
+    assert 1 == go_on(bench)
+
+
+def test_a_compromised_key_gets_a_successor_with_another_key_though_the_policy_reuses_keys(bench: Bench) -> None:
+    version = issued(bench, reuse_key=True, activation_delay_hours=24)
+    bench.kind.steps.append(bench.issued_for(90))
+    revoke(bench, version, Reason.KEY_COMPROMISE)
+    bench.until(bench.clock.now() + timedelta(minutes=1))
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+
+    assert operation is not None
+    assert operation.cause is not None
+    assert (Trigger.REVOKED, version.version) == (operation.cause.trigger, operation.cause.replaces)
+    assert operation.version == bench.current().version
+    assert public_of(bench, version) != public_of(bench, bench.current())
+
+
+@pytest.mark.parametrize(("renew", "expected"), [(None, 1), (True, 2)])
+def test_other_reasons_get_a_successor_only_where_one_is_wanted(
+    bench: Bench, renew: bool | None, expected: int
+) -> None:
+    version = issued(bench)
+    bench.kind.steps.append(bench.issued_for(90))
+    revoke(bench, version, renew=renew)
+    bench.until(bench.clock.now() + timedelta(minutes=1))
+
+    assert expected == len(bench.kind.requests)
+
+
+def test_a_successor_can_be_asked_for_afterwards(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.steps.append(bench.issued_for(90))
+    revoke(bench, version)
+    revoke(bench, version, renew=True)
+    bench.until(bench.clock.now() + timedelta(minutes=1))
+
+    assert version.version != bench.current().version
+    assert 1 == len(bench.kind.revoked)
+
+
+def test_a_version_that_rests_does_not_keep_the_successor_away(bench: Bench) -> None:
+    version = issued(bench, reuse_key=True, activation_delay_hours=24)
+    bench.kind.steps += [bench.issued_for(90), bench.issued_for(90)]
+    bench.renewals.request(bench.caller, bench.vault, "c", "")
+    bench.turn()
+    resting = bench.current().version
+    revoke(bench, version, Reason.KEY_COMPROMISE, issuer="ca")
+    bench.until(bench.clock.now() + timedelta(days=2))
+
+    assert version.version == resting
+    assert 3 == len(bench.kind.requests)
+    assert public_of(bench, version) != public_of(bench, bench.current())
+
+
+def test_a_key_that_was_reported_is_not_reused_by_a_later_renewal(bench: Bench) -> None:
+    version = issued(bench, reuse_key=True)
+    bench.kind.steps += [bench.issued_for(90), bench.issued_for(90)]
+    revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+    bench.renewals.request(bench.caller, bench.vault, "c", "")
+    bench.turn()
+    second = bench.current()
+    bench.renewals.request(bench.caller, bench.vault, "c", "")
+    bench.turn()
+
+    assert public_of(bench, version) != public_of(bench, second) == public_of(bench, bench.current())
+
+
+def test_a_request_that_has_the_key_already_ends_before_the_ca_is_asked(bench: Bench) -> None:
+    version = issued(bench, reuse_key=True)
+    bench.kind.steps.append(wait(60))
+    bench.renewals.request(bench.caller, bench.vault, "c", "")
+    bench.turn()
+    asked = len(bench.kind.requests)
+    revoke(bench, version, Reason.KEY_COMPROMISE)
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert operation is not None
+    bench.clock.moment += HOUR
+    bench.turn()
+
+    state = bench.now(operation).state
+    assert isinstance(state, states.Failed)
+    assert "KeyCompromised" == state.problem.code
+    assert asked == len(bench.kind.requests)
+    assert 1 == len(bench.kind.abandoned)
+
+
+def test_a_key_that_was_reported_cannot_be_imported_in_any_vault_even_after_a_purge(bench: Bench) -> None:
+    identity = Authority().issue()
+    version = take_over(bench, "brought", identity)
+    revoke(bench, version, Reason.KEY_COMPROMISE, issuer="ca")
+    bench.core.broker.deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "brought")
+    bench.core.broker.deletions.purge(bench.caller, bench.vault, Kind.CERTIFICATE, "brought")
+    bench.vault = bench.core.broker.vaults.create(bench.caller, "another")
+
+    with pytest.raises(Invalid, match="never used again"):
+        take_over(bench, "again", Authority().issue(key=identity.key))
+
+
+def test_a_report_counts_although_the_ca_refuses(bench: Bench) -> None:
+    identity = Authority().issue()
+    version = take_over(bench, "brought", identity)
+    bench.kind.answers = [NO]
+    with pytest.raises(Invalid, match="no such thing"):
+        revoke(bench, version, Reason.KEY_COMPROMISE, issuer="ca")
+
+    with pytest.raises(Invalid, match="never used again"):
+        take_over(bench, "again", Authority().issue(key=identity.key))
+
+
+def test_what_came_from_elsewhere_needs_an_issuer_by_name(bench: Bench) -> None:
+    version = take_over(bench, "brought", Authority().issue())
+    with pytest.raises(Invalid, match="name it as issuer"):
+        revoke(bench, version)
+
+    assert Progress.REVOKED is revoke(bench, version, issuer="CA").progress
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        ({"issuer": "nobody"}, NotFound, "no issuer named"),
+        ({"issuer": "Self"}, Invalid, "cannot revoke"),
+        ({"issuer": "Unknown"}, Invalid, "cannot revoke"),
+    ],
+)
+def test_an_issuer_that_cannot_is_refused_and_nothing_is_kept(
+    bench: Bench, wanted: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    version = issued(bench)
+
+    with pytest.raises(error, match=message):
+        revoke(bench, version, Reason.KEY_COMPROMISE, **wanted)
+    with pytest.raises(AssertionError):
+        known(bench, version)
+
+
+def test_a_self_signed_certificate_cannot_be_revoked(bench: Bench) -> None:
+    policy = replace(bench.policy(), issuer="Self")
+    bench.certificates.create(bench.caller, bench.vault, "own", lambda stored: policy, Changes())
+    bench.clock.moment += HOUR
+    bench.turn()
+
+    with pytest.raises(Invalid, match="self-signed"):
+        revoke(bench, bench.current("own"))
+
+
+def test_a_version_that_is_not_there_cannot_be_revoked(bench: Bench) -> None:
+    version = issued(bench)
+
+    with pytest.raises(NotFound):
+        revoke(bench, replace(version, version="0" * 32))
+
+
+def test_an_old_version_can_be_revoked_and_has_no_successor(bench: Bench) -> None:
+    old = issued(bench)
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.renewals.request(bench.caller, bench.vault, "c", "")
+    bench.turn()
+    with pytest.raises(Invalid, match="not the one in use"):
+        revoke(bench, old, renew=True)
+
+    done = revoke(bench, old, Reason.KEY_COMPROMISE)
+    assert (Progress.REVOKED, False) == (done.progress, done.renew)
+
+
+def test_a_successor_that_nobody_can_make_is_refused(bench: Bench) -> None:
+    imported = take_over(bench, "brought", Authority().issue())
+    version = issued(bench)
+    bench.certificates.update(bench.caller, bench.vault, "c", "", Changes(enabled=False))
+
+    with pytest.raises(Invalid, match="a person brings its certificates"):
+        revoke(bench, imported, issuer="ca", renew=True)
+    with pytest.raises(Invalid, match="disabled: enable it first"):
+        revoke(bench, version, renew=True)

@@ -169,8 +169,7 @@ class Certificates:
         """A version; without a number the current one with its policy and pending operation. Raises NotFound."""
         with self._store.read() as transaction:
             found = transaction.objects.get(vault.id, Kind.CERTIFICATE, name, version)
-            facts = found.certificate if found else None
-            revocation = transaction.revocations.get(facts.sha256) if facts else None
+            revocation = _revocation(transaction, found)
             if version and found is not None:
                 return CertificateView(found, revocation=revocation)
             head = transaction.objects.head(vault.id, Kind.CERTIFICATE, name)
@@ -206,11 +205,11 @@ class Certificates:
                     transaction.objects.change(vault.id, kind, behind, backing, seconds)
             transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/certificates/{found.name}/{found.version}"))
+            revocation = _revocation(transaction, found)
             if version:
-                return CertificateView(changed)
-            return CertificateView(
-                changed, transaction.objects.policy(vault.id, name), transaction.operations.pending(vault.id, name)
-            )
+                return CertificateView(changed, revocation=revocation)
+            policy = transaction.objects.policy(vault.id, name)
+            return CertificateView(changed, policy, transaction.operations.pending(vault.id, name), revocation)
 
         return self._store.write(work)
 
@@ -318,6 +317,12 @@ def without_version(name: str, policy: CertificatePolicy | None) -> Version:
     """What stands for a certificate before its first issuance."""
     created, updated = (policy.created, policy.updated) if policy else (0, 0)
     return Version(Kind.CERTIFICATE, name, "", Attributes(created, updated, enabled=False))
+
+
+def _revocation(transaction: SQLTransaction, version: Version | None) -> Revocation | None:
+    """What is known of the revocation of a version's certificate."""
+    facts = version.certificate if version else None
+    return transaction.revocations.get(facts.sha256) if facts else None
 
 
 def _is_manual(policy: CertificatePolicy) -> bool:

@@ -26,6 +26,7 @@ async def test_a_ca_that_cannot_be_asked_leaves_it_pending_and_visible(vault: Va
 
     answer = await vault.post(f"{path}/revoke", {"reason": "KEYcompromise", "issuer": "ca"})
     shown = (await vault.get(path)).json()["revocation"]
+    changed = (await vault.patch(path, {"tags": {"team": "web"}})).json()["revocation"]
 
     assert 202 == answer.status_code
     assert ("pending", "keyCompromise", "ca", False) == tuple(
@@ -33,7 +34,7 @@ async def test_a_ca_that_cannot_be_asked_leaves_it_pending_and_visible(vault: Va
     )
     assert "egress policy" in answer.json()["problem"]
     assert answer.json()["next_try"] > answer.json()["requested"]
-    assert answer.json() == shown == (await vault.get("/certificates/c/")).json()["revocation"]
+    assert answer.json() == shown == changed == (await vault.get("/certificates/c/")).json()["revocation"]
 
 
 async def test_a_certificate_that_nobody_revokes_looks_as_in_azure(vault: VaultClient) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from certbroker.domain.channels import CONTACTS, MOST_CHANNELS, Channel, Lane, Outcome, pause
 from certbroker.domain.errors import BrokerError, LeaseLost
-from certbroker.domain.events import WARNINGS, Event
+from certbroker.domain.events import WARNINGS, Event, EventType
 from certbroker.domain.objects import object_path
 from certbroker.domain.one_line import one_line
 from certbroker.failpoints import failpoint
@@ -189,6 +189,8 @@ class Deliveries:
             raise AssertionError("vaults are never removed")
         url = self._vault_url(vault.name)
         path = object_path(event.kind, event.name, event.version) if event.name else ""
+        if event.type is EventType.ISSUER_WARNING:
+            path = f"/certificates/issuers/{event.name}"
         return Notification(event, vault.name, url, url + path)
 
     def _stale(self, event: Event) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, delete, func, null, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects import sqlite
 from sqlmodel import col
 
@@ -50,11 +50,14 @@ _STAGE = Statement(
     )
 )
 _DUE = Statement(choose(_l.act_at).where(col(_l.act_at).is_not(None)).order_by(col(_l.act_at)).limit(1))
+# By the row's number: of two columns in a list SQLite looks up only the first by the key, which is the whole vault.
+_ROW: Final[ColumnElement[int]] = literal_column("rowid")
 _CLAIM = Statement(
     update(_l)
     .where(
-        tuple_(col(_l.vault_id), col(_l.name)).in_(
-            select(col(_l.vault_id), col(_l.name))
+        _ROW.in_(
+            select(_ROW)
+            .select_from(_l)
             .where(col(_l.act_at) <= bindparam("now"))
             .order_by(col(_l.act_at))
             .limit(bindparam("count"))
@@ -81,9 +84,14 @@ _WISH = Statement(
 )
 _REMOVE = Statement(delete(_l).where(_THIS))
 _COUNT = Statement(choose(func.count()).select_from(_l))
-_COUNTS = Statement(choose(_l.health, func.count()).where(col(_l.health) != "Healthy").group_by(col(_l.health)))
+# Written into the statements, because SQLite uses a partial index only for a condition that it can read.
+_NOT_HEALTHY = col(_l.health) != literal_column("'Healthy'")
+_COUNTS = Statement(choose(_l.health, func.count()).where(_NOT_HEALTHY).group_by(col(_l.health)))
 _UNWELL = Statement(
-    choose(*_COLUMNS).where(col(_l.health) == bindparam("health")).order_by(col(_l.act_at)).limit(bindparam("count"))
+    choose(*_COLUMNS)
+    .where(_NOT_HEALTHY, col(_l.health) == bindparam("health"))
+    .order_by(col(_l.act_at))
+    .limit(bindparam("count"))
 )
 _NEXT = Statement(
     choose(*_COLUMNS).where(col(_l.act_at).is_not(None)).order_by(col(_l.act_at)).limit(bindparam("count"))

@@ -28,6 +28,7 @@ _COLUMNS = (
 _THIS = col(_p.id) == bindparam("id")
 # Written into the statement, because SQLite uses a partial index only for a condition that it can read.
 _SHOWN = col(_p.pending) == literal_column("1")
+_HIDDEN = col(_p.pending) == literal_column("0")
 _NAMED = and_(col(_p.vault_id) == bindparam("vault"), col(_p.name) == bindparam("name"))
 _GET = Statement(choose(*_COLUMNS).where(_THIS))
 _PENDING = Statement(choose(*_COLUMNS).where(_NAMED, _SHOWN))
@@ -90,7 +91,9 @@ _ASTRAY = Statement(
 _BRING_FORWARD = Statement(
     update(_p).where(_THIS, col(_p.act_at).is_not(None)).values(act_at=bindparam("now"), lease_until=0)
 )
-_RELEASE_ALL = Statement(update(_p).where(col(_p.lease_until) > 0).values(lease_until=0, lease_owner=None))
+_RELEASE_ALL = Statement(
+    update(_p).where(col(_p.act_at).is_not(None), col(_p.lease_until) > 0).values(lease_until=0, lease_owner=None)
+)
 _NEXT = Statement(
     choose(_p.act_at)
     .where(col(_p.act_at).is_not(None), col(_p.lease_until) <= bindparam("now"))
@@ -110,11 +113,13 @@ _DISMISS = Statement(
     .where(_NAMED, _SHOWN, _WITH_ISSUER)
     .values(pending=0, cancellation_requested=1, act_at=bindparam("new_act_at"), fence=col(_p.fence) + 1)
 )
-_REMOVE = Statement(delete(_p).where(_NAMED, not_(_WITH_ISSUER)))
+# Written out for the two indexes that there are.
+_REMOVABLE = and_(or_(and_(_NAMED, _SHOWN), and_(_NAMED, _HIDDEN)), not_(_WITH_ISSUER))
+_REMOVE = Statement(delete(_p).where(_REMOVABLE))
 _FORGET_JOURNAL = Statement(
-    delete(JournalRow).where(col(JournalRow.operation_id).in_(choose(col(_p.id)).where(_NAMED, not_(_WITH_ISSUER))))
+    delete(JournalRow).where(col(JournalRow.operation_id).in_(choose(col(_p.id)).where(_REMOVABLE)))
 )
-_RETIRED = choose(_p.id).where(col(_p.pending) == literal_column("0"), col(_p.created) < bindparam("before"))
+_RETIRED = choose(_p.id).where(_HIDDEN, col(_p.created) < bindparam("before"))
 _OLD = Statement(_RETIRED.order_by(col(_p.created)).limit(bindparam("count")))
 _FORGET = Statement(delete(_p).where(_THIS))
 _FORGET_ENTRIES = Statement(delete(JournalRow).where(col(JournalRow.operation_id) == bindparam("id")))

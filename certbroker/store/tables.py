@@ -152,6 +152,7 @@ class OperationRow(SQLModel, table=True):
         Index("operations_pending", "vault_id", "name", unique=True, sqlite_where=text("pending = 1")),
         Index("operations_kek", "kek", sqlite_where=text("kek IS NOT NULL")),
         Index("operations_retired", "created", sqlite_where=text("pending = 0")),
+        Index("operations_before", "vault_id", "name", sqlite_where=text("pending = 0")),
         Index(
             "operations_open",
             "created",

@@ -11,7 +11,7 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from certbroker.engine.scheduler import Engine
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.mailing import mail_server
+from certbroker.notify.mail import try_out
 from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import DNSPublisher, IssuerKind
@@ -41,6 +42,7 @@ from certbroker.services.contacts import Contacts
 from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
 from certbroker.services.digests import Digests
+from certbroker.services.doctor import Doctor
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
@@ -53,6 +55,7 @@ from certbroker.services.metrics import Metrics
 from certbroker.services.operations import Operations
 from certbroker.services.pulse import Pulse
 from certbroker.services.readiness import Readiness
+from certbroker.services.rehearsals import Rehearsals
 from certbroker.services.renewals import LEASE, Renewals
 from certbroker.services.revocation import Revocations
 from certbroker.services.seal_rotation import SealRotation
@@ -118,10 +121,12 @@ class Core:
     tenant: str
     inbox: Inbox
     egress: HTTPEgress
+    reach: HTTPEgress
     foundation: Foundation
 
     def close(self) -> None:
         self.egress.close()
+        self.reach.close()
         self.foundation.close()
 
 
@@ -169,6 +174,8 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
     rotation.reseal()
     policy = _egress_policy(configuration)
     egress, names = HTTPEgress(policy), _names(configuration, policy)
+    # Where CAs look for answers to http-01 there is no TLS; private addresses stay out of reach.
+    reach = HTTPEgress(replace(policy, plain_http_hosts=("*",)))
     governor = Governor(store, clock)
     mail = mail_server(configuration.mail, configuration.egress)
     contacts = Contacts(store, clock, mail=mail is not None)
@@ -182,6 +189,10 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
     operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
     renewals = Renewals(store, issuers, operations, clock, inbox, meters)
     housekeeping = Housekeeping(store, clock)
+    rehearsals = Rehearsals(issuers, keystore, clock)
+    sign_in = None if mail is None else partial(try_out, mail)
+    readiness = foundation.readiness
+    doctor = Doctor(store, clock, issuers, rotation, readiness, rehearsals, egress, reach, sign_in)
     broker = Broker(
         store=store,
         clock=clock,
@@ -208,12 +219,13 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
         housekeeping=housekeeping,
         secret_expiry=SecretExpiry(store, clock),
         meters=meters,
-        readiness=foundation.readiness,
+        readiness=readiness,
         lifecycles=Lifecycles(store, renewals),
-        status=Status(store, clock, foundation.readiness, meters.pulse, rotation, governor, housekeeping),
+        status=Status(store, clock, readiness, meters.pulse, rotation, governor, housekeeping),
+        doctor=doctor,
     )
-    foundation.readiness.sealed = None
-    return Core(configuration, broker, seal, foundation.tenant, inbox, egress, foundation)
+    readiness.sealed = None
+    return Core(configuration, broker, seal, foundation.tenant, inbox, egress, reach, foundation)
 
 
 class Application:

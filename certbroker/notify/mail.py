@@ -81,7 +81,7 @@ class _Mail:
     def deliver(self, notification: Notification) -> str:
         message = compose(notification, self._server, self._recipients, self._clock.now())
         try:
-            with _session(self._server) as session:
+            with _used(self._server), _session(self._server) as session:
                 refused = session.send_message(message, self._server.sender, list(self._recipients))
         except smtplib.SMTPRecipientsRefused as error:
             reason = _refusals(error.recipients)
@@ -95,22 +95,37 @@ class _Mail:
             raise NotDelivered(
                 f"The mail server refused mail.sender: {_answer(error.smtp_code, error.smtp_error)}."
             ) from None
-        except smtplib.SMTPAuthenticationError as error:
-            raise NotDelivered(
-                f"The mail server refused mail.username and mail.password with the code {error.smtp_code}."
-            ) from None
-        except smtplib.SMTPNotSupportedError as error:
-            raise NotDelivered(f"The mail server cannot do what the configuration asks for: {error}") from None
-        except ssl.SSLCertVerificationError as error:
-            raise NotDelivered(
-                f"The certificate of {self._server.host} is not trusted: {error.verify_message}. Add its CA to "
-                "egress.trust, or correct mail.host."
-            ) from None
-        except (smtplib.SMTPException, OSError) as error:
-            raise NotDelivered(
-                f"The mail server {self._server.host} could not be used: {one_line(str(error), 200) or 'it hung up'}."
-            ) from None
         return f"Some addresses were refused. {_refusals(refused)}" if refused else ""
+
+
+def try_out(server: MailServer) -> None:
+    """Sign in at the mail server, and send nothing. Raises NotDelivered, which says what to correct."""
+    with _used(server), _session(server) as session:
+        session.noop()
+
+
+@contextmanager
+def _used(server: MailServer) -> Iterator[None]:
+    """What goes wrong with the server, and not with one mail, becomes NotDelivered."""
+    try:
+        yield
+    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, smtplib.SMTPSenderRefused):
+        raise  # About one mail: whoever sends it judges them.
+    except smtplib.SMTPAuthenticationError as error:
+        raise NotDelivered(
+            f"The mail server refused mail.username and mail.password with the code {error.smtp_code}."
+        ) from None
+    except smtplib.SMTPNotSupportedError as error:
+        raise NotDelivered(f"The mail server cannot do what the configuration asks for: {error}") from None
+    except ssl.SSLCertVerificationError as error:
+        raise NotDelivered(
+            f"The certificate of {server.host} is not trusted: {error.verify_message}. Add its CA to "
+            "egress.trust, or correct mail.host."
+        ) from None
+    except (smtplib.SMTPException, OSError) as error:
+        raise NotDelivered(
+            f"The mail server {server.host} could not be used: {one_line(str(error), 200) or 'it hung up'}."
+        ) from None
 
 
 def compose(notification: Notification, server: MailServer, recipients: tuple[str, ...], now: datetime) -> EmailMessage:

@@ -7,11 +7,12 @@ until it says Issued or Refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol, runtime_checkable
 
+from certbroker.domain.checkup import Checked
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy
@@ -332,6 +333,30 @@ class ProvesByRecord(Protocol):
         """The record for a DNS name, which may begin with `*.`. Makes the account at the CA where there is none.
 
         Raises Invalid when the CA knows no such records, IssuerUnavailable.
+        """
+        ...
+
+
+@runtime_checkable
+class ExaminesNames(Protocol):
+    """An issuer that can tell beforehand whether it could prove control over a name."""
+
+    def examine(self, name: str, reach: Egress) -> Iterable[Checked]:
+        """Look at what the CA will look at, and order nothing. Blocks on the network, bounded in time.
+
+        `reach` may speak plain HTTP to any public address. Raises IssuerUnavailable.
+        """
+        ...
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """A kind of issuer whose CAs have environments for tests."""
+
+    def rehearsal(self, settings: IssuerSettings, directory: str | None) -> IssuerSettings:
+        """The same settings for the CA's staging environment, or for the one named, without the credentials.
+
+        Raises Invalid when none is known, or when it is the one that issues in earnest.
         """
         ...
 

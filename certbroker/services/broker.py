@@ -13,6 +13,7 @@ from certbroker.services.contacts import Contacts
 from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
 from certbroker.services.digests import Digests
+from certbroker.services.doctor import Doctor
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
@@ -65,3 +66,4 @@ class Broker:
     readiness: Readiness
     lifecycles: Lifecycles
     status: Status
+    doctor: Doctor

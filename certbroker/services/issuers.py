@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from certbroker.domain.audit import Caller, record
+from certbroker.domain.checkup import Checked
 from certbroker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from certbroker.domain.issuer_health import IssuerHealth
 from certbroker.domain.objects import Page, Vault, check_name
@@ -21,12 +22,15 @@ from certbroker.ports.issuer import (
     Administrator,
     BoardKind,
     DNSPublisher,
+    ExaminesNames,
     HasAccount,
     Issuer,
     IssuerKind,
+    IssuerMemory,
     IssuerSettings,
     IssuerUnavailable,
     ProvesByRecord,
+    Rehearses,
     Resources,
     StandingRecord,
 )
@@ -198,6 +202,23 @@ class Issuers:
         except IssuerUnavailable as error:
             raise Unavailable(error.problem.message) from error
 
+    def examine(self, vault: Vault, name: str, host: str, reach: Egress) -> Iterable[Checked]:
+        """Whether an issuer could prove control over a host's name. Raises NotFound, Invalid, IssuerUnavailable."""
+        issuer = self.open(vault.id, name)
+        return issuer.examine(host, reach) if isinstance(issuer, ExaminesNames) else []
+
+    def rehearsal(self, vault: Vault, name: str, directory: str | None) -> IssuerSettings:
+        """The settings of an issuer for the staging environment of its CA. Raises NotFound, Invalid."""
+        stored = self._stored(vault.id, name)
+        kind = self._kind(stored.settings.provider)
+        if not isinstance(kind, Rehearses):
+            raise Invalid(f"Issuers of the provider {stored.settings.provider} have no staging environment.")
+        return kind.rehearsal(_settings(stored.name, stored.settings, None), directory)
+
+    def open_for_rehearsal(self, vault: Vault, name: str, directory: str | None, memory: IssuerMemory) -> Issuer:
+        """The issuer for the staging environment of its CA; it remembers nothing but in `memory`."""
+        return self._lent(self.rehearsal(vault, name, directory), memory)
+
     def budgets(self, vault: Vault, name: str, names: Sequence[str]) -> list[BudgetState]:
         """How an issuer's rate budgets stand, and those for a certificate for these names.
 
@@ -241,7 +262,10 @@ class Issuers:
         return _settings(stored.name, stored.settings, password)
 
     def _opened(self, vault_id: int, settings: IssuerSettings) -> Issuer:
-        memory, board = Memory(self._store, self._seal, vault_id, settings.name), Board(self._store)
+        return self._lent(settings, Memory(self._store, self._seal, vault_id, settings.name))
+
+    def _lent(self, settings: IssuerSettings, memory: IssuerMemory) -> Issuer:
+        board = Board(self._store)
         resources = Resources(self._egress, memory, board, self._dns, self._names, self._clock, self._governor)
         return self._kind(settings.provider).open(settings, resources)
 

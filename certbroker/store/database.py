@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Hashable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -83,6 +84,23 @@ class SQLiteStore:
     def audit_failures(self) -> int:
         """How often audit records could not be written since the start."""
         return self._spool.failures
+
+    def quick_check(self, seconds: float) -> str | None:
+        """What SQLite finds wrong with the database: nothing at best; None when there was not enough time.
+
+        Raises sqlite3.Error.
+        """
+        end = time.monotonic() + seconds
+        with closing(self._connect(read_only=True)) as connection:
+            connection.set_progress_handler(lambda: int(time.monotonic() > end), 10_000)
+            try:
+                rows = connection.execute("PRAGMA quick_check(5)").fetchall()
+            except sqlite3.OperationalError:
+                if time.monotonic() > end:
+                    return None
+                raise
+        found = "; ".join(str(row[0]) for row in rows)
+        return "" if found == "ok" else found
 
     def sizes(self) -> tuple[int, int]:
         """Bytes of the database, and of its write-ahead log. Raises OSError."""

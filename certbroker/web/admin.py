@@ -20,9 +20,10 @@ from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import BrokerError, Invalid, TooLarge, Unauthenticated
 from certbroker.domain.objects import Vault
 from certbroker.services.broker import Broker
+from certbroker.services.doctor import Wanted
 from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
-from certbroker.web.status_json import status_json
+from certbroker.web.status_json import checkup_json, status_json
 
 _MAX_BODY: Final = 64 * 1024
 
@@ -78,6 +79,8 @@ class Administration:
             self._route("GET", "/admin/vaults", "VaultList", self.list_vaults),
             self._route("POST", "/admin/vaults", "VaultCreate", self.create_vault),
             self._route("GET", "/admin/status", "BrokerStatus", self.status),
+            self._route("POST", "/admin/doctor", "CheckupStart", self.start_checkup),
+            self._route("GET", "/admin/doctor/{checkup}", "CheckupGet", self.see_checkup),
             self._route("GET", "/admin/seal", "SealStatus", self.seal_status),
             self._route("POST", "/admin/seal/rotate", "SealRotate", self.rotate_seal),
             self._route("GET", "/admin/roles", "RoleList", self.list_roles),
@@ -109,6 +112,14 @@ class Administration:
 
     def status(self, caller: Caller, request: Request, body: bytes) -> Any:
         return status_json(self._broker.status.report())
+
+    def start_checkup(self, caller: Caller, request: Request, body: bytes) -> Any:
+        wanted = _decode(body or b"{}", Wanted)
+        self._note(caller, request.url.path)
+        return checkup_json(self._broker.doctor.start(wanted))
+
+    def see_checkup(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return checkup_json(self._broker.doctor.seen(request.path_params["checkup"]))
 
     def seal_status(self, caller: Caller, request: Request, body: bytes) -> Any:
         return asdict(self._broker.rotation.status())
@@ -183,6 +194,10 @@ class Administration:
 
     def _audit(self, caller: Caller, target: str, outcome: str, status: int) -> None:
         self._broker.store.audit_read(record(caller, self._broker.clock.now(), target, outcome, status))
+
+    def _note(self, caller: Caller, target: str) -> None:
+        """Put on record, durably, what asks the outside world and changes nothing here."""
+        self._broker.store.audit(record(caller, self._broker.clock.now(), target))
 
     def _authenticate(self, request: Request) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

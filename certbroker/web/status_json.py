@@ -1,4 +1,4 @@
-"""The page on how the broker is, as JSON. Times are Unix seconds; what has no value is left out."""
+"""How the broker is, and what a checkup has found, as JSON. Times are Unix seconds; what has no value is left out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from certbroker.domain.budget import Bucket, Level
+from certbroker.services.doctor import Checkup
 from certbroker.services.status import Coming, Report, Trouble
 
 
@@ -32,6 +33,17 @@ def status_json(report: Report) -> dict[str, Any]:
         "coming": [_coming(each) for each in report.coming],
         "holds": [_hold(*each) for each in report.holds],
     }
+
+
+def checkup_json(checkup: Checkup) -> dict[str, Any]:
+    """A checkup, as far as it has come."""
+    # First, so that what is done is whole.
+    done = checkup.done
+    found = [
+        _present({"what": each.what, "grade": each.grade.value, "detail": each.detail, "advice": each.advice})
+        for each in list(checkup.found)
+    ]
+    return {"id": checkup.id, "done": done, "found": found}
 
 
 def _trouble(trouble: Trouble) -> dict[str, Any]:

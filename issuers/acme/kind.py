@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from cryptography import x509
 
+from certbroker.domain.checkup import Checked
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.policy import is_address, is_dns_name
@@ -29,12 +31,13 @@ from certbroker.ports.issuer import (
 from issuers.acme.account import Account
 from issuers.acme.budget import OrderBudget, look
 from issuers.acme.challenges import Publisher
+from issuers.acme.examination import examine
 from issuers.acme.known_ca import KnownCA
 from issuers.acme.order import OrderRun
 from issuers.acme.problem import CARefused
 from issuers.acme.renewal_info import renewal_window
 from issuers.acme.revocation import Revoker
-from issuers.acme.settings import ACMESettings, read_settings
+from issuers.acme.settings import ACMESettings, read_settings, staging, write_options
 from issuers.acme.standing import StandingRecords
 from issuers.acme.transport import Authority
 
@@ -106,6 +109,9 @@ class ACMEIssuer:
                 raise error.unavailable() from error
             raise Invalid(f"The CA will not make an account: {error.problem.text()}") from error
 
+    def examine(self, name: str, reach: Egress) -> Iterator[Checked]:
+        return examine(name, self._settings.options, self.account(), self._resources, reach)
+
     def roll_over(self) -> None:
         account = self._account()
         if account.url is None:
@@ -168,6 +174,11 @@ class ACMEKind:
                 f"there is {', '.join(sorted(resources.dns)) or 'none'}."
             )
         return ACMEIssuer(read, resources, self._authority(read, resources.egress))
+
+    def rehearsal(self, settings: IssuerSettings, directory: str | None) -> IssuerSettings:
+        without = replace(settings, account_id=None, password=None)
+        options = staging(read_settings(without).options, directory)
+        return replace(without, organization_id=write_options(options))
 
     def _authority(self, settings: ACMESettings, egress: Egress) -> Authority:
         url = settings.options.directory

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -153,6 +153,26 @@ def write_options(options: ACMEOptions) -> str:
         "limits": write_limits(options.limits, options.directory),
     }
     return ";".join(f"{key}={value}" for key, value in given.items() if value)
+
+
+def staging(options: ACMEOptions, directory: str | None) -> ACMEOptions:
+    """The same options for the CA's staging environment, or for `directory`, a name or a URL. Raises Invalid."""
+    if directory is None:
+        name = next((name for name, url in DIRECTORIES.items() if url == options.directory), "")
+        directory = DIRECTORIES.get(f"{name}-staging")
+        if directory is None:
+            raise Invalid("No staging environment of the issuer's CA is known: name one by --directory.")
+    url = _directory(directory)
+    earnest = {options.directory, *(each for name, each in DIRECTORIES.items() if not name.endswith("-staging"))}
+    if _place(url) in {_place(each) for each in earnest}:
+        raise Invalid(f"{url} issues in earnest: a dry run needs the staging environment of a CA.")
+    return replace(options, directory=url, limits=UNLIMITED)
+
+
+def _place(url: str) -> tuple[str, str]:
+    """What two URLs of the same directory have in common, however they are written."""
+    parts = urlsplit(url)
+    return parts.netloc.lower().removesuffix(":443"), parts.path.rstrip("/")
 
 
 _READERS: Final = (

@@ -50,3 +50,18 @@ def test_the_health_of_an_issuer_is_shown(certbroker: CommandLine) -> None:
     assert {"state": "Unused"} == certbroker.json("issuer", "health", "unused")
     assert "Unused" in certbroker.ok("issuer", "health", "unused").out
     assert 5 == certbroker("issuer", "health", "nobody").status
+
+
+def test_doctor_tells_what_it_has_found_and_whether_that_is_well(certbroker: CommandLine) -> None:
+    certbroker.ok("vault", "create", "clinic")
+    well = certbroker.ok("doctor", "--vault", "clinic")
+    options = ("--provider", "ACME", "--directory", "https://127.0.0.1:1/directory")
+    certbroker.ok("issuer", "set", "away", *options, "--vault", "clinic")
+    ill = certbroker("doctor", "--issuer", "away", "--vault", "clinic", "-o", "json")
+
+    assert "database" in well.out
+    assert 6 == ill.status
+    (found,) = [each for each in ill.json() if each["what"] == "issuer away of clinic"]
+    assert "fail" == found["grade"]
+    assert 5 == certbroker("doctor", "--issuer", "nobody").status
+    assert 1 == certbroker("doctor", "--dry-run").status

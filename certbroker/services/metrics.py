@@ -158,8 +158,7 @@ class Metrics(Collector):
         vaults = {vault.id: vault.name for vault in transaction.vaults.listing()}
         now = self._clock.now()
         holds = transaction.budgets.held(now, _MOST)
-        found = transaction.totals.certificates(self._limit + 1) if self._limit else []
-        shown = found if len(found) <= self._limit else []
+        shown = transaction.totals.certificates(self._limit)
         return _Counted(
             vaults,
             transaction.lifecycles.counts(),

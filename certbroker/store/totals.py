@@ -12,12 +12,11 @@ from sqlalchemy import and_, bindparam, func, literal_column, text
 from sqlalchemy.sql import ColumnElement
 from sqlmodel import col
 
-from certbroker.domain.objects import Kind
 from certbroker.domain.records import CertificateFacts
 from certbroker.store.statement import Cursor, Statement, choose
-from certbroker.store.tables import ObjectRow, OperationRow, OutboxRow, VersionRow
+from certbroker.store.tables import LifecycleRow, ObjectRow, OperationRow, OutboxRow, VersionRow
 
-_p, _x, _o, _v = OperationRow, OutboxRow, ObjectRow, VersionRow
+_p, _x, _o, _v, _l = OperationRow, OutboxRow, ObjectRow, VersionRow, LifecycleRow
 
 # The words before the JSON of a state.
 _STATE: ColumnElement[str] = literal_column("substr(state, 1, instr(state, ' ') - 1)")
@@ -41,10 +40,22 @@ _DEAD = Statement(
     .where(col(_x.outcome) == literal_column("'dead'"))
     .group_by(col(_x.vault_id), col(_x.channel))
 )
+# Counted no further than the limit, and from the lifecycles, where there are certificates only: among the objects they
+# may stand behind a million secrets.
+_SOME = choose(_l.vault_id, _l.name).limit(bindparam("count")).subquery()
+_HOW_MANY = Statement(choose(func.count()).select_from(_SOME))
 _CURRENT = Statement(
     choose(_o.vault_id, _o.display, _v.facts)
-    .join_from(
+    .select_from(_SOME)
+    .join(
         _o,
+        and_(
+            col(_o.vault_id) == _SOME.c.vault_id,
+            col(_o.kind) == literal_column("'certificate'"),
+            col(_o.name) == _SOME.c.name,
+        ),
+    )
+    .join(
         _v,
         and_(
             col(_v.vault_id) == col(_o.vault_id),
@@ -53,8 +64,7 @@ _CURRENT = Statement(
             col(_v.version) == col(_o.current),
         ),
     )
-    .where(col(_o.kind) == Kind.CERTIFICATE.value, col(_o.deleted_at).is_(None))
-    .limit(bindparam("count"))
+    .where(col(_o.deleted_at).is_(None))
 )
 
 _FACTS: Final = msgspec.json.Decoder(CertificateFacts)
@@ -91,7 +101,10 @@ class Totals:
         dead = {(vault, channel): count for vault, channel, count in _DEAD.all(self._cursor)}
         return {key: (waiting.get(key, 0), dead.get(key, 0)) for key in waiting | dead}
 
-    def certificates(self, count: int) -> list[tuple[int, str, CertificateFacts]]:
-        """Current versions of certificates, with vault and name: all of them, or so many."""
-        rows = _CURRENT.all(self._cursor, count=count)
+    def certificates(self, most: int) -> list[tuple[int, str, CertificateFacts]]:
+        """Current versions of all certificates, with vault and name; none where there are more certificates."""
+        many = _HOW_MANY.one(self._cursor, count=most + 1)
+        if many is None or many[0] > most:
+            return []
+        rows = _CURRENT.all(self._cursor, count=most)
         return [(vault, name, _FACTS.decode(facts)) for vault, name, facts in rows]

@@ -203,7 +203,7 @@ def test_no_query_of_a_scrape_reads_whole_tables_but_for_the_count(core: Core) -
     with sqlite3.connect(core.broker.store._path) as connection:
         from certbroker.store import totals
 
-        for name in ("_UNFINISHED", "_LEFT", "_MERGES", "_WAITING", "_DEAD"):
+        for name in ("_UNFINISHED", "_LEFT", "_MERGES", "_WAITING", "_DEAD", "_HOW_MANY", "_CURRENT"):
             statement = getattr(totals, name)
             statement._compile()
             rows = connection.execute(f"EXPLAIN QUERY PLAN {statement._sql}", [1] * len(statement._names)).fetchall()
@@ -216,4 +216,6 @@ def test_no_query_of_a_scrape_reads_whole_tables_but_for_the_count(core: Core) -
         "_MERGES": "operations_open",
         "_WAITING": "outbox_due",
         "_DEAD": "outbox_dead",
+        "_HOW_MANY": "sqlite_autoindex_lifecycles_1",
+        "_CURRENT": "sqlite_autoindex_lifecycles_1",
     } == {name: steps[0].split("INDEX ")[-1].split()[0] for name, steps in plans.items()}

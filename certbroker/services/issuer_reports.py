@@ -17,12 +17,12 @@ from certbroker.store.transaction import SQLTransaction
 _NOT_ITS_FAULT: Final = frozenset({"RateBudget", "RateLimited", "ChallengePlaceTaken", "DNSDelegationBroken"})
 
 
-def failure(unavailable: IssuerUnavailable) -> Finding | None:
-    """What it shows that an issuer was unavailable; None where that was not its fault."""
+def failure(unavailable: IssuerUnavailable, next_try: datetime | None) -> Finding | None:
+    """What it shows that an issuer was unavailable, and is asked again then; None where that was not its fault."""
     problem = unavailable.problem
     if problem.code in _NOT_ITS_FAULT:
         return None
-    return Finding(IssuerState.FAILING, problem.message, unavailable.retry_at)
+    return Finding(IssuerState.FAILING, problem.message, next_try)
 
 
 def report(transaction: SQLTransaction, vault_id: int, issuer: str, finding: Finding, now: datetime) -> None:

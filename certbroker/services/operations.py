@@ -271,7 +271,9 @@ class Operations:
                 call.outcome = "refused" if isinstance(reply, RequestRefused) else "ok"
             return replace(self._taken(operation, key, reply), finding=WORKS)
         except IssuerUnavailable as unavailable:
-            return replace(self._unavailable(operation, unavailable), finding=failure(unavailable))
+            settlement = self._unavailable(operation, unavailable)
+            next_try = None if settlement.state is None else states.act_at(settlement.state)
+            return replace(settlement, finding=failure(unavailable, next_try))
         except (Invalid, NotFound) as refusal:
             settlement = self._refused(operation, Problem("IssuerSettingsInvalid", refusal.message))
             return replace(settlement, finding=self._unusable(operation))

@@ -140,11 +140,11 @@ class Renewals:
                 # It says nothing about any certificate, so no look is worth it before the next one for another reason.
                 suggestion, pause = None, facts.not_after - now
         except IssuerUnavailable as unavailable:
-            finding = failure(unavailable)
             failures = lifecycle.ask_failures + 1
             pause = doubled(_FIRST_ASK, _LAST_ASK, failures)
             if unavailable.retry_at is not None:
                 pause = min(_SILENT, max(pause, unavailable.retry_at - now))
+            finding = failure(unavailable, now + pause)
         except BrokerError as error:
             _log.warning("issuer cannot be asked for renewal windows", issuer=look.issuer, reason=error.message)
         except Exception:

@@ -140,6 +140,8 @@ def test_an_issuer_that_is_away_is_told_until_it_is_back(core: Core, bench: Benc
 
     assert ("issuer", "ca", "Failing", "The CA is down.") == (away.what, away.name, away.state, away.reason)
     assert since == away.since
+    assert away.next_action is not None
+    assert since < away.next_action < since + timedelta(minutes=1)
     assert () == report(core).failing
     health = core.broker.issuers.health(bench.vault, "CA")
     assert IssuerState.WORKING == health.state

@@ -3,5 +3,5 @@
 world    what the years bring, drawn from a seed      ca, limits   the CAs, and what they enforce by themselves
 issuer   the issuer kind that asks them               site         a broker that lives in simulated time
 ideal    how many orders there should be              watch        what is seen from outside of the broker
-years    the loop over the years                      chart        the picture of them
+years    the loop over the years
 """

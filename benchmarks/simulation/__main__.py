@@ -65,7 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--brokers", type=int, default=2, help="the teams are divided among so many")
     parser.add_argument("--tick", type=float, default=TICK / timedelta(minutes=1), metavar="MINUTES")
     parser.add_argument("--ask-again", type=float, default=ASK_AGAIN / timedelta(hours=1), metavar="HOURS")
-    parser.add_argument("--record", type=Path, help="a file for what the picture is drawn from")
+    parser.add_argument("--record", type=Path, help="a file for what a picture can be drawn from")
     return parser.parse_args()
 
 

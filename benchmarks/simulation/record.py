@@ -1,4 +1,4 @@
-"""What is kept of a run: what the picture is drawn from, and its figures."""
+"""What is kept of a run: what a picture can be drawn from, and its figures."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_the_health_of_an_issuer_is_shown(certbroker: CommandLine) -> None:
 
     assert {"state": "Unused"} == certbroker.json("issuer", "health", "unused")
     assert "Unused" in certbroker.ok("issuer", "health", "unused").out
-    assert 5 == certbroker("issuer", "health", "nobody").status
+    assert 5 == certbroker("issuer", "health", "missing").status
 
 
 def test_doctor_tells_what_it_has_found_and_whether_that_is_well(certbroker: CommandLine) -> None:
@@ -63,5 +63,5 @@ def test_doctor_tells_what_it_has_found_and_whether_that_is_well(certbroker: Com
     assert 6 == ill.status
     (found,) = [each for each in ill.json() if each["what"] == "issuer away of clinic"]
     assert "fail" == found["grade"]
-    assert 5 == certbroker("doctor", "--issuer", "nobody").status
+    assert 5 == certbroker("doctor", "--issuer", "missing").status
     assert 1 == certbroker("doctor", "--dry-run").status

@@ -91,13 +91,13 @@ def test_the_watchdog_starves_when_the_engine_hangs_and_not_when_it_fails() -> N
     pulse.start()
     for _ in range(100):
         seconds[0] += 10
-        for part in (Part.ISSUE, Part.RENEW, Part.NOTIFY):
+        for part in set(Part) - {Part.BEAT}:
             pulse.beat(part)
         pulse.stumble(Part.BEAT, "disk full")
     failing = pulse.is_moving, pulse.is_fresh
     for _ in range(100):
         seconds[0] += 10
-        for part in (Part.ISSUE, Part.NOTIFY, Part.BEAT):
+        for part in set(Part) - {Part.RENEW}:
             pulse.beat(part)
         if seconds[0] - 1000 > SILENCE[Part.RENEW]:
             break

@@ -14,13 +14,13 @@ import certbroker.store
 from certbroker.store import migrations
 from certbroker.store.statement import Statement
 
-# These walk over a table, because it is small or because they want all of it, which is seldom.
+# These walk over a table, because it is small, because they want all of it, which is seldom, or up to a limit.
 WALKS = {
     "channels": {"_EVERYWHERE", "_RELEASE_ALL", "_CALL_BACK", "_VAULTS", "_ADD_CONTACTS", "_ENABLE_CONTACTS"},
     "identity": {"_LIST", "_ASSIGNMENTS"},
     "issuers": {"_HEALTHS", "_EXPIRE_CHALLENGES"},
     "lifecycles": {"_COUNT"},
-    "totals": {"_WAITING", "_CURRENT"},
+    "totals": {"_WAITING", "_HOW_MANY", "_CURRENT"},
     "vaults": {"_FIND", "_LIST", "_KEKS"},
 }
 

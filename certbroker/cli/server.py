@@ -16,8 +16,9 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from certbroker.app import Application, Core
+    from certbroker.app import Core
     from certbroker.config import Configuration
+    from certbroker.process import Application
 
 _DEV = "demo"
 _BASE_DOMAIN = "vault.localhost"
@@ -99,9 +100,10 @@ def _run(
     """Run until SIGTERM or SIGINT, then drain."""
     import uvloop
 
-    from certbroker.app import Application, lay_foundation
+    from certbroker.app import lay_foundation
     from certbroker.hardening import harden
     from certbroker.logs import configure
+    from certbroker.process import Application
 
     harden()
     configure(configuration.log.level, configuration.log.format)

@@ -23,6 +23,7 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 # What a start imports, also where that is put off until it is needed.
 _PRELOADED: Final = (
     "certbroker.app",
+    "certbroker.process",
     "certbroker.cli.server",
     "certbroker.store.migrations",
     "alembic.command",

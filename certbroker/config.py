@@ -5,6 +5,7 @@ A value can also come from the environment: `CERTBROKER_SERVER__LISTEN` is `list
 
 from __future__ import annotations
 
+import re
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -14,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 _DOMAIN: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"
+
+_PLAIN_URL: Final = re.compile(
+    r"http://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:([0-9]{1,5}|\{port\}))?(/[A-Za-z0-9._~-]+)*", re.ASCII
+)
 
 
 class ConfigurationError(Exception):
@@ -270,6 +275,40 @@ class MonitoringSection(_Section):
         return value
 
 
+class PKISection(_Section):
+    """Where private CAs publish certificates, CRLs and OCSP replies. Without it certificates name no such place."""
+
+    listen: str | None = None
+    """Address and port for publishing, over plain HTTP: what is published is signed, and public."""
+    url: str | None = None
+    """The http URL under which everybody reaches that listener; it is put into certificates. `{port}` is its port."""
+    crl_hours: Annotated[float, Field(ge=2, le=8760)] = 168.0
+    """Hours that a CRL holds. The next one is made at the latest when half of them have passed."""
+    ocsp_hours: Annotated[float, Field(ge=2, le=8760)] = 96.0
+    """Hours that an OCSP reply holds. The next one is made at the latest when half of them have passed."""
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _base(cls, value: str | None) -> str | None:
+        # RFC 5280 section 8: with https the look at a certificate would need another look first, and so on.
+        if value is not None and not _PLAIN_URL.fullmatch(value):
+            raise ValueError("must be of the form http://host[:port][/path], without a query and without a final slash")
+        return value
+
+    @model_validator(mode="after")
+    def _both(self) -> PKISection:
+        if (self.listen is None) != (self.url is None):
+            raise ValueError("pki.listen and pki.url belong together: set both or neither")
+        return self
+
+
 DNSSection = Annotated[DNSUpdateSection | DNSHookSection | DNSLexiconSection, Field(discriminator="kind")]
 
 
@@ -289,6 +328,7 @@ class Configuration(BaseSettings):
     mail: MailSection | None = None
     log: LogSection = LogSection()
     monitoring: MonitoringSection = MonitoringSection()
+    pki: PKISection = PKISection()
 
     @classmethod
     def settings_customise_sources(

@@ -66,7 +66,7 @@ def test_what_the_sample_shows_as_default_is_the_default() -> None:
     # These have defaults that say little, so the sample has an example.
     examples = re.compile(
         r"listen|base_domain|credential|kind|command|server|key_name|key_secret|environment|vault_hosts|zones"
-        r"|options|provider"
+        r"|options|provider|url"
     )
 
     for key, default in _leaves(defaults):
@@ -75,7 +75,8 @@ def test_what_the_sample_shows_as_default_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["seal.pkcs11", "seal.previous", "dns.main", "dns.provider", "dns.account", "egress", "tls", "mail"]
+    "section",
+    ["seal.pkcs11", "seal.previous", "dns.main", "dns.provider", "dns.account", "egress", "tls", "mail", "pki"],
 )
 def test_the_examples_of_the_sample_are_valid(section: str) -> None:
     wanted: dict[str, Any] = {}
@@ -137,6 +138,9 @@ def test_the_sample_and_the_service_agree(tmp_path: Path) -> None:
         ("[mail]\nhost = 'm'\nsender = 'a@b'\npassword = 'p'", "exactly one of password"),
         ("[mail]\nhost = 'm'\nsender = 'a@b'\nusername = 'u'\npassword = 'p'\nsecurity = 'none'", "in the clear"),
         ("[log]\nlevel = 'loud'", "log.level"),
+        ("[pki]\nlisten = '127.0.0.1:80'", "pki.listen and pki.url belong together"),
+        ("[pki]\nlisten = '127.0.0.1:80'\nurl = 'https://pki.example.com'", "pki.url"),
+        ("[pki]\nlisten = '127.0.0.1:80'\nurl = 'http://pki.example.com/'", "pki.url"),
         ("listen =", "cannot be read"),
     ],
 )

@@ -73,13 +73,25 @@ class EgressPolicy:
             raise EgressRefused(f"The URL {shown} is malformed: its host is neither a name nor an address.")
         if parsed.userinfo:
             raise EgressRefused(f"The URL {shown} carries a user name, which is not allowed.")
-        if self.allowed_hosts and not matches(parsed.host, self.allowed_hosts):
-            raise EgressRefused(f"The host {parsed.host} is not among the operator's allowed hosts.")
+        self._check_listed(parsed.host)
         if parsed.scheme == "http" and not matches(parsed.host, self.plain_http_hosts):
             raise EgressRefused(f"The URL {shown} is plain http: only https is allowed for {parsed.host}.")
         if literal is not None:
             self.check_address(parsed.host, literal)
         return parsed.copy_with(fragment=None)
+
+    def check_host(self, host: str, port: int) -> None:
+        """EgressRefused unless a connection by TLS may be made there, as far as that can be told without DNS."""
+        literal = _literal(host)
+        if not 0 < port <= 65535 or (literal is None and not _HOST.fullmatch(host)):
+            raise EgressRefused(f"{host[:200]!r} with port {port} is no host name or address with a port.")
+        self._check_listed(host)
+        if literal is not None:
+            self.check_address(host, literal)
+
+    def _check_listed(self, host: str) -> None:
+        if self.allowed_hosts and not matches(host, self.allowed_hosts):
+            raise EgressRefused(f"The host {host} is not among the operator's allowed hosts.")
 
     def check_address(self, host: str, address: IPAddress) -> None:
         """EgressRefused unless the address is public or in `allowed_networks`. `host` is for the message."""

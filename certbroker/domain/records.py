@@ -103,11 +103,15 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why the engine itself started an operation. `replaces` is the version that the new one renews."""
+    """Why the engine itself started an operation. `replaces` is the version that the new one renews.
+
+    `new_key` wants a key that was never used, whatever the policy says.
+    """
 
     trigger: Trigger
     reason: str
     replaces: str
+    new_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,15 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Somebody wants a version renewed now: an operator, or the broker for a reason outside of the version's life."""
+    """Somebody wants a version renewed now: an operator, or the broker for a reason outside of the version's life.
+
+    `new_key` wants a key that was never used, whatever the policy says.
+    """
 
     trigger: Trigger
     reason: str
     version: str
+    new_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Renew now."""
+    """Renew now. `new_key` wants a key that was never used."""
 
     trigger: Trigger
     reason: str
+    new_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,8 @@ def _set_back(facts: Facts, now: datetime) -> Decision | None:
 
 
 def _wished(facts: Facts, now: datetime) -> Decision | None:
-    return None if facts.wish is None else Renew(facts.wish.trigger, facts.wish.reason)
+    wish = facts.wish
+    return None if wish is None else Renew(wish.trigger, wish.reason, wish.new_key)
 
 
 def _not_renewed(facts: Facts, now: datetime) -> Decision | None:

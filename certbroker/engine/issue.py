@@ -33,6 +33,10 @@ _COLLECT: Final = 0.02
 # took, nobody looks past them again.
 _REST: Final = 10.0
 
+# Once in so many sweeps what is due longest goes first, whatever it is: so nothing that has time waits for ever behind
+# what has none.
+_BY_AGE: Final = 4
+
 # How often leases of what is worked on are extended, in seconds; they last several times as long.
 _EXTEND: Final = 30.0
 
@@ -52,6 +56,7 @@ class IssueSweep:
         self._in_hand: dict[str, Operation] = {}
         self._extended = time.monotonic()
         self._look_past = 0.0
+        self._sweeps = 0
         self._lock = threading.Lock()
 
     def sweep(self) -> int:
@@ -79,12 +84,14 @@ class IssueSweep:
         return len(claimed)
 
     def _claim(self, lanes: dict[str, Lane]) -> list[Operation]:
-        """Claim what is due and has a place in its lane, the longest due first; `lanes` gets a place by operation."""
+        """Claim what is due and has a place in its lane, the most urgent first; `lanes` gets a place by operation."""
         claimed: list[Operation] = []
+        self._sweeps += 1
+        by_age = self._sweeps % _BY_AGE == 0
         full = self._full() if time.monotonic() >= self._look_past else set()
         while True:
             begun = time.monotonic()
-            found = self._operations.due(_BATCH, full)
+            found = self._operations.due(_BATCH, full, by_age=by_age)
             if full:
                 ended = time.monotonic()
                 self._look_past = ended + _REST * (ended - begun)

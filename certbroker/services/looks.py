@@ -46,8 +46,10 @@ class Look:
 
     @property
     def issuer(self) -> str:
-        """The name of the issuer that knows when the current version should be renewed."""
-        return self.care.issuer or (self.policy.issuer if self.policy else "")
+        """The name of the issuer that knows when the current version should be renewed, as the policy spells it."""
+        spelled = self.policy.issuers if self.policy else ("",)
+        made_by = (self.care.issuer or spelled[0]).lower()
+        return next((each for each in spelled if each.lower() == made_by), made_by)
 
 
 def gather(

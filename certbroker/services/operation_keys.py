@@ -62,7 +62,8 @@ class OperationKeys:
 
     def _reusable(self, operation: Operation) -> PrivateKey | None:
         """The key of the current version, where the policy wants it again, it still fits, and nobody has revoked it."""
-        if not operation.policy.reuse_key or (operation.cause and operation.cause.trigger is Trigger.REVOKED):
+        cause = operation.cause
+        if not operation.policy.reuse_key or (cause and (cause.new_key or cause.trigger is Trigger.REVOKED)):
             return None
         current = self._store.glance().objects.get(operation.vault_id, Kind.KEY, operation.name)
         if current is None or current.sealed is None or current.key is None:

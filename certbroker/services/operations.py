@@ -21,6 +21,7 @@ from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Cause, Operation, Turn
 from certbroker.domain.revocation import KEY_COMPROMISED
 from certbroker.domain.turns import is_too_long, next_turn
+from certbroker.domain.urgency import Urgency
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
@@ -91,9 +92,16 @@ class Operations:
         self._keys = OperationKeys(store, seal, keystore, clock)
         self._meters = meters
 
-    def due(self, count: int, passed_over: Collection[tuple[int, str]] = ()) -> list[Due]:
-        """Operations that could be claimed now, but for those at issuers (vault id and name) that are passed over."""
-        return self._store.glance().operations.due(self._clock.now(), count, passed_over)
+    def due(self, count: int, passed_over: Collection[tuple[int, str]] = (), *, by_age: bool = False) -> list[Due]:
+        """Operations that could be claimed now, but for those at issuers (vault id and name) that are passed over.
+
+        The most urgent come first and then the longest due, or, `by_age`, the longest due alone.
+        """
+        now, operations = self._clock.now(), self._store.glance().operations
+        urgent = [] if by_age else operations.urgent(now, count, passed_over)
+        if len(urgent) == count:
+            return urgent
+        return list(dict.fromkeys([*urgent, *operations.due(now, count, passed_over)]))[:count]
 
     def claim(self, due: list[Due]) -> list[Operation]:
         """Claim those of the operations that are still due and that nobody else has claimed meanwhile."""
@@ -117,6 +125,7 @@ class Operations:
         enabled: bool = True,
         preserve_order: bool = False,
         cause: Cause | None = None,
+        urgency: Urgency | None = Urgency.AWAITED,
     ) -> Operation:
         """Start an operation that makes a new version of the certificate by this policy.
 
@@ -141,9 +150,9 @@ class Operations:
             fence=int(local),
         )
         if local:
-            transaction.operations.add(operation, self._owner, now + LEASE)
+            transaction.operations.add(operation, self._owner, now + LEASE, urgency)
         else:
-            transaction.operations.add(operation)
+            transaction.operations.add(operation, urgency=urgency)
         return operation
 
     def next_due(self) -> datetime | None:

@@ -26,6 +26,7 @@ from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import AUTO_RENEW, CertificatePolicy
 from certbroker.domain.records import Cause, Operation, Version
 from certbroker.domain.renewal import Renew, Suggestion, Trigger, Wait, Wish
+from certbroker.domain.urgency import urgency_of
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import IssuerKind, IssuerUnavailable, SuggestsRenewal
@@ -104,7 +105,7 @@ class Renewals:
         facts, ask_at, now = look.facts, look.care.lifecycle.ask_at, self._clock.now()
         if facts is None or facts.manual or facts.in_progress or not facts.enabled or now >= facts.not_after:
             return False
-        if not look.outside:
+        if not look.outside or facts.wish is not None:  # Whose answer would change nothing.
             return False
         if not any(action.action == AUTO_RENEW for action in facts.policy.lifetime_actions):
             return False
@@ -302,6 +303,8 @@ class Renewals:
         now: datetime,
     ) -> Operation:
         transaction.operations.retire(vault_id, version.name)
+        begin, end = version.attributes.not_before or 0, version.attributes.expires or 0
+        remaining, life = timedelta(seconds=end - now.timestamp()), timedelta(seconds=end - begin)
         return self._operations.begin(
             transaction,
             vault_id,
@@ -311,7 +314,8 @@ class Renewals:
             tags=version.tags,
             enabled=version.attributes.enabled,
             preserve_order=version.certificate is not None and version.certificate.preserve_order,
-            cause=Cause(renew.trigger, renew.reason, version.version),
+            cause=Cause(renew.trigger, renew.reason, version.version, renew.new_key),
+            urgency=urgency_of(renew.trigger, remaining, life),
         )
 
     def _kind(self, vault_id: int, issuer: str) -> IssuerKind | None:

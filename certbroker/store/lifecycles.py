@@ -12,6 +12,7 @@ from sqlalchemy.dialects import sqlite
 from sqlmodel import col
 
 from certbroker.domain.lifecycle import Health, Lifecycle
+from certbroker.domain.urgency import Urgency, urgency_of_wish
 from certbroker.store.moments import micros, moment
 from certbroker.store.statement import Cursor, Row, Statement, choose
 from certbroker.store.tables import LifecycleRow
@@ -52,20 +53,20 @@ _STAGE = Statement(
 _DUE = Statement(choose(_l.act_at).where(col(_l.act_at).is_not(None)).order_by(col(_l.act_at)).limit(1))
 # By the row's number: of two columns in a list SQLite looks up only the first by the key, which is the whole vault.
 _ROW: Final[ColumnElement[int]] = literal_column("rowid")
-_CLAIM = Statement(
-    update(_l)
-    .where(
-        _ROW.in_(
-            select(_ROW)
-            .select_from(_l)
-            .where(col(_l.act_at) <= bindparam("now"))
-            .order_by(col(_l.act_at))
-            .limit(bindparam("count"))
-        )
+_IS_DUE = col(_l.act_at) <= bindparam("now")
+_TAKEN = {"act_at": bindparam("until"), "fence": col(_l.fence) + 1}
+
+
+def _claim(condition: ColumnElement[bool]) -> Statement:
+    """Take those of which that is true, the longest due first."""
+    longest = select(_ROW).select_from(_l).where(condition).order_by(col(_l.act_at)).limit(bindparam("count"))
+    return Statement(
+        update(_l).where(_ROW.in_(longest)).values(_TAKEN).returning(*(col(column) for column in _COLUMNS))
     )
-    .values(act_at=bindparam("until"), fence=col(_l.fence) + 1)
-    .returning(*(col(column) for column in _COLUMNS))
-)
+
+
+_CLAIM = _claim(_IS_DUE)
+_CLAIM_URGENT = _claim(and_(col(_l.urgency) == bindparam("urgent"), _IS_DUE))
 _SAVE = Statement(
     update(_l)
     .where(_THIS, col(_l.fence) == bindparam("owner_fence"))
@@ -73,6 +74,7 @@ _SAVE = Statement(
         health=bindparam("new_health"),
         state=bindparam("new_state"),
         act_at=bindparam("new_act_at"),
+        urgency=bindparam("new_urgency"),
         staged=case((bindparam("activated") == 1, null()), else_=col(_l.staged)),
         activate_at=case((bindparam("activated") == 1, null()), else_=col(_l.activate_at)),
     )
@@ -80,7 +82,12 @@ _SAVE = Statement(
 _WISH = Statement(
     update(_l)
     .where(_THIS)
-    .values(state=bindparam("new_state"), act_at=bindparam("new_act_at"), fence=col(_l.fence) + 1)
+    .values(
+        state=bindparam("new_state"),
+        act_at=bindparam("new_act_at"),
+        urgency=bindparam("new_urgency"),
+        fence=col(_l.fence) + 1,
+    )
 )
 _REMOVE = Statement(delete(_l).where(_THIS))
 _COUNT = Statement(choose(func.count()).select_from(_l))
@@ -103,6 +110,9 @@ _CALL_BACK = Statement(
     .where(col(_l.act_at) > bindparam("now"))
     .values(act_at=bindparam("new_act_at") + func.abs(func.random()) % bindparam("over"))
 )
+
+# So large a part of what is claimed is what is due longest: one in so many.
+_BY_AGE: Final = 4
 
 _STATE: Final = msgspec.json.Decoder(Lifecycle)
 
@@ -153,8 +163,17 @@ class Lifecycles:
         return None if row is None else moment(row[0])
 
     def claim(self, now: datetime, until: datetime, count: int) -> list[Care]:
-        """Take what is due. It is due again at `until`, if nothing is saved before."""
-        rows = _CLAIM.all(self._cursor, now=micros(now), until=micros(until), count=count)
+        """Take what is due, the most urgent first. It is due again at `until`, if nothing is saved before.
+
+        A part of it is always what is due longest, whatever it is.
+        """
+        values = {"now": micros(now), "until": micros(until)}
+        rows: list[Row] = []
+        urgent = count - count // _BY_AGE
+        for urgency in Urgency:
+            if len(rows) < urgent:
+                rows += _CLAIM_URGENT.all(self._cursor, urgent=int(urgency), count=urgent - len(rows), **values)
+        rows += _CLAIM.all(self._cursor, count=count - len(rows), **values)
         return [_care(row) for row in rows]
 
     def save(self, care: Care, act_at: datetime | None, *, activated: bool = False) -> bool:
@@ -167,6 +186,7 @@ class Lifecycles:
             new_health=str(care.lifecycle.health),
             new_state=msgspec.json.encode(care.lifecycle).decode(),
             new_act_at=None if act_at is None else micros(act_at),
+            new_urgency=_urgency(care.lifecycle),
             activated=int(activated),
         )
         return cursor.rowcount == 1
@@ -174,7 +194,14 @@ class Lifecycles:
     def rewrite(self, care: Care, act_at: datetime) -> None:
         """Write what is remembered whoever looks at it now: his look is void."""
         state = msgspec.json.encode(care.lifecycle).decode()
-        _WISH.run(self._cursor, vault=care.vault_id, name=care.name, new_state=state, new_act_at=micros(act_at))
+        _WISH.run(
+            self._cursor,
+            vault=care.vault_id,
+            name=care.name,
+            new_state=state,
+            new_act_at=micros(act_at),
+            new_urgency=_urgency(care.lifecycle),
+        )
 
     def remove(self, vault: int, name: str) -> None:
         _REMOVE.run(self._cursor, vault=vault, name=name.lower())
@@ -216,10 +243,15 @@ class Lifecycles:
             vault=vault,
             name=name.lower(),
             act_at=micros(act_at),
-            issuer=issuer,
+            issuer=issuer and issuer.lower(),
             staged=staged,
             activate_at=activate_at,
         )
+
+
+def _urgency(lifecycle: Lifecycle) -> int | None:
+    found = None if lifecycle.wish is None else urgency_of_wish(lifecycle.wish.trigger)
+    return None if found is None else int(found)
 
 
 def _care(row: Row) -> Care:

@@ -14,6 +14,7 @@ from sqlmodel import col
 from certbroker.domain import operation as states
 from certbroker.domain.errors import LeaseLost
 from certbroker.domain.records import Cause, Operation, SealedBytes, Turn
+from certbroker.domain.urgency import Urgency
 from certbroker.store.moments import micros, moment
 from certbroker.store.objects import decode_policy, encode_policy
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
@@ -71,6 +72,12 @@ _ISSUER = func.json_array(col(_p.vault_id), col(_p.issuer))
 _CANDIDATES = Statement(
     choose(_p.id, _p.issuer, _p.vault_id)
     .where(_DUE, _ISSUER.not_in(select(_PASSED_OVER.c.value)))
+    .order_by(col(_p.act_at))
+    .limit(bindparam("count"))
+)
+_URGENT = Statement(
+    choose(_p.id, _p.issuer, _p.vault_id)
+    .where(col(_p.urgency) == bindparam("urgency"), _DUE, _ISSUER.not_in(select(_PASSED_OVER.c.value)))
     .order_by(col(_p.act_at))
     .limit(bindparam("count"))
 )
@@ -207,7 +214,13 @@ class Operations:
             _operation(row) for row in _LIST.all(self._cursor, vault=vault, unfinished=int(unfinished), count=count)
         ]
 
-    def add(self, operation: Operation, owner: str | None = None, lease_until: datetime | None = None) -> None:
+    def add(
+        self,
+        operation: Operation,
+        owner: str | None = None,
+        lease_until: datetime | None = None,
+        urgency: Urgency | None = None,
+    ) -> None:
         """Store a new operation as the one that `/pending` shows. With an owner it is claimed already, at fence 1."""
         sealed = operation.sealed_key
         _INSERT.run(
@@ -229,6 +242,7 @@ class Operations:
             lease_owner=owner,
             lease_until=0 if lease_until is None else micros(lease_until),
             fence=operation.fence,
+            urgency=None if urgency is None else int(urgency),
             kek=sealed and sealed.kek,
             dek=sealed and sealed.dek,
             payload=sealed and sealed.payload,
@@ -309,6 +323,21 @@ class Operations:
         issuers = _encode([_encode(issuer) for issuer in passed_over])
         rows = _CANDIDATES.all(self._cursor, now=micros(now), count=count, passed_over=issuers)
         return [Due(row[0], row[2], row[1]) for row in rows]
+
+    def urgent(self, now: datetime, count: int, passed_over: Iterable[tuple[int, str]] = ()) -> list[Due]:
+        """The same of those that are urgent, the most urgent first, and among these the longest due."""
+        issuers = _encode([_encode(issuer) for issuer in passed_over])
+        found: list[Due] = []
+        for urgency in Urgency:
+            rows = _URGENT.all(
+                self._cursor,
+                urgency=int(urgency),
+                now=micros(now),
+                count=count - len(found),
+                passed_over=issuers,
+            )
+            found += [Due(row[0], row[2], row[1]) for row in rows]
+        return found
 
     def claim(self, operation_id: str, owner: str, now: datetime, lease: timedelta) -> Operation | None:
         """Take the operation if it is still due; None when somebody else has it."""

@@ -144,7 +144,10 @@ class ContactsRow(SQLModel, table=True):
 
 
 class OperationRow(SQLModel, table=True):
-    """A certificate operation. `pending` is 1 for the one that `/pending` shows, of which a name has at most one."""
+    """A certificate operation. `pending` is 1 for the one that `/pending` shows, of which a name has at most one.
+
+    `urgency` is a number where it goes before others that are due, the smaller the sooner.
+    """
 
     __tablename__ = "operations"
     __table_args__ = (
@@ -157,6 +160,9 @@ class OperationRow(SQLModel, table=True):
             "operations_open",
             "created",
             sqlite_where=text("pending = 1 AND act_at IS NULL AND substr(state, 1, 9) != 'Completed'"),
+        ),
+        Index(
+            "operations_urgent", "urgency", "act_at", sqlite_where=text("act_at IS NOT NULL AND urgency IS NOT NULL")
         ),
     )
 
@@ -177,6 +183,7 @@ class OperationRow(SQLModel, table=True):
     lease_owner: str | None = None
     lease_until: int = Field(default=0, sa_column=_big())
     fence: int = 0
+    urgency: int | None = None
     kek: int | None = Field(default=None, sa_column=_kek())
     dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
@@ -206,15 +213,20 @@ class ChallengeRow(SQLModel, table=True):
 class LifecycleRow(SQLModel, table=True):
     """How the current version of a certificate is looked after. `state` is JSON: what is remembered between two looks.
 
-    `issuer` is the one that the current version came from, if it was one of ours. `staged` is a newer version that
-    becomes current at `activate_at`. `fence` counts owners and disturbances: who holds an older number cannot write
-    any more; a lease is an `act_at` in the future.
+    `issuer` is the one that the current version came from, if it was one of ours, in lower case. `staged` is a newer
+    version that becomes current at `activate_at`. `fence` counts owners and disturbances: who holds an older number
+    cannot write any more; a lease is an `act_at` in the future. `urgency` is a number where the certificate goes before
+    others that are due, the smaller the sooner.
     """
 
     __tablename__ = "lifecycles"
     __table_args__ = (
         Index("lifecycles_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
         Index("lifecycles_health", "health", sqlite_where=text("health != 'Healthy'")),
+        Index(
+            "lifecycles_urgent", "urgency", "act_at", sqlite_where=text("act_at IS NOT NULL AND urgency IS NOT NULL")
+        ),
+        Index("lifecycles_issuer", "issuer", "vault_id", "name", sqlite_where=text("issuer IS NOT NULL")),
     )
 
     vault_id: int = Field(primary_key=True)
@@ -226,6 +238,7 @@ class LifecycleRow(SQLModel, table=True):
     activate_at: int | None = Field(default=None, sa_column=_big(nullable=True))
     act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
     fence: int = 0
+    urgency: int | None = None
 
 
 class RevocationRow(SQLModel, table=True):

@@ -63,3 +63,20 @@ def test_certificates_that_are_due_are_claimed_without_a_walk_over_their_vaults(
     rows = database.execute(f"EXPLAIN QUERY PLAN {claim._sql}", [None] * len(claim._names)).fetchall()
 
     assert "rowid=?" in rows[0][3]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "index"),
+    [
+        ("operations", "_URGENT", "operations_urgent (urgency=? AND act_at<?)"),
+        ("lifecycles", "_CLAIM_URGENT", "lifecycles_urgent (urgency=? AND act_at<?)"),
+    ],
+)
+def test_what_is_urgent_is_found_by_an_index_of_its_own(
+    database: sqlite3.Connection, module: str, name: str, index: str
+) -> None:
+    (statement,) = (each for where, label, each in _statements() if (where, label) == (module, name))
+    statement._compile()
+    rows = database.execute(f"EXPLAIN QUERY PLAN {statement._sql}", [None] * len(statement._names)).fetchall()
+
+    assert any(index in row[3] for row in rows), rows

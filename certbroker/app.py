@@ -25,6 +25,7 @@ from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import DNSPublisher, IssuerKind
 from certbroker.ports.notifier import NotifierResources
 from certbroker.services.access import Access
+from certbroker.services.authorities import Authorities
 from certbroker.services.backup import Backups
 from certbroker.services.broker import Broker
 from certbroker.services.certificates import Certificates
@@ -51,6 +52,7 @@ from certbroker.services.revocation import Revocations
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
+from certbroker.services.signers import Signers
 from certbroker.services.status import Status
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
@@ -161,6 +163,7 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
     resources = NotifierResources(egress, clock, urlsplit(hosts.authority).hostname or hosts.base_domain)
     found = {**installed(), **(kinds or {})}
     issuers = Issuers(store, seal, clock, found, egress, _publishers(configuration, names), names, governor)
+    signers = Signers(store, seal, keystore, _publication(configuration))
     meters = foundation.meters
     operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
     renewals = Renewals(store, issuers, operations, clock, inbox, meters)
@@ -199,6 +202,8 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
         lifecycles=Lifecycles(store, renewals),
         status=Status(store, clock, readiness, meters.pulse, rotation, governor, housekeeping),
         doctor=doctor,
+        signers=signers,
+        authorities=Authorities(store, seal, keystore, clock, signers),
     )
     readiness.sealed = None
     return Core(configuration, broker, seal, foundation.tenant, inbox, egress, reach, foundation)
@@ -232,6 +237,14 @@ def _egress_policy(configuration: Configuration) -> EgressPolicy:
         trust=tuple(str(path) for path in section.trust),
         proxy=section.proxy,
     )
+
+
+def _publication(configuration: Configuration) -> str | None:
+    """The URL under which what belongs to the broker's CAs is published."""
+    section = configuration.pki
+    if section.listen is None or section.url is None:
+        return None
+    return section.url.replace("{port}", str(split_address(section.listen)[1]))
 
 
 def _names(configuration: Configuration, policy: EgressPolicy) -> OutsideDNS:

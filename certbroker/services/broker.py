@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from certbroker.ports.clock import Clock
 from certbroker.services.access import Access
+from certbroker.services.authorities import Authorities
 from certbroker.services.backup import Backups
 from certbroker.services.certificates import Certificates
 from certbroker.services.channels import Channels
@@ -28,6 +29,7 @@ from certbroker.services.revocation import Revocations
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
+from certbroker.services.signers import Signers
 from certbroker.services.status import Status
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
@@ -67,3 +69,5 @@ class Broker:
     lifecycles: Lifecycles
     status: Status
     doctor: Doctor
+    signers: Signers
+    authorities: Authorities

@@ -14,6 +14,7 @@ from certbroker.domain.records import Identity, SealedBytes
 from certbroker.ports.seal import WrappedKey
 from certbroker.store.statement import Cursor, Statement, choose
 from certbroker.store.tables import (
+    AuthorityRow,
     ChannelRow,
     IssuerMemoryRow,
     IssuerRow,
@@ -68,6 +69,11 @@ TABLES: Final = (
         ChannelRow,
         (ChannelRow.vault_id, ChannelRow.name),
         lambda vault, name: Identity(vault, "channel", name, "secret"),
+    ),
+    _Table(
+        AuthorityRow,
+        (AuthorityRow.vault_id, AuthorityRow.name, AuthorityRow.id),
+        lambda vault, name, authority: Identity(vault, "authority", name, authority),
     ),
     _Table(
         IssuerMemoryRow,

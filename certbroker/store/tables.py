@@ -271,6 +271,73 @@ class RevocationRow(SQLModel, table=True):
     problem: str | None = Field(default=None, sa_column=Column(Text))
 
 
+class AuthorityRow(SQLModel, table=True):
+    """One generation of a CA: a certificate that it has had. `settings` is JSON.
+
+    The key is the vault's, under `name` and `version`, unless it is of a kind that Key Vault does not know: then it is
+    sealed here. `crl_act_at` is when the next CRL is to be made, in microseconds; a lease is a time in the future, and
+    `crl_fence` counts the owners.
+    """
+
+    __tablename__ = "authorities"
+    __table_args__ = (
+        Index("authorities_named", "vault_id", "name"),
+        Index("authorities_sha256", "sha256", unique=True),
+        Index("authorities_parent", "parent", sqlite_where=text("parent IS NOT NULL")),
+        Index("authorities_due", "crl_act_at", sqlite_where=text("crl_act_at IS NOT NULL")),
+        Index("authorities_kek", "kek", sqlite_where=text("kek IS NOT NULL")),
+    )
+
+    id: str = Field(primary_key=True)
+    vault_id: int
+    name: str
+    display: str
+    version: str
+    certificate: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    sha256: str
+    subject: str
+    key_sha256: str
+    not_after: int = Field(sa_column=_big())
+    parent: str | None = None
+    state: str
+    settings: str = Field(sa_column=Column(Text, nullable=False))
+    created: int = Field(sa_column=_big())
+    crl_number: int = Field(default=0, sa_column=_big())
+    crl_act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+    crl_fence: int = 0
+    kek: int | None = Field(default=None, sa_column=_kek())
+    dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class IssuedRow(SQLModel, table=True):
+    """What a CA has issued, until it has expired, whatever becomes of the certificate here. Times in Unix seconds.
+
+    `serial` has a fixed number of lower-case hexadecimal digits. `certificate` is a copy where no vault has it.
+    """
+
+    __tablename__ = "issued"
+    __table_args__ = (
+        Index("issued_expiring", "not_after"),
+        Index("issued_revoked", "authority", "shard", sqlite_where=text("revoked IS NOT NULL")),
+        # Serial numbers come in no order: one tree to put each into, not two.
+        {"sqlite_with_rowid": False},
+    )
+
+    authority: str = Field(primary_key=True)
+    serial: str = Field(primary_key=True)
+    sha256: str
+    vault_id: int
+    name: str
+    version: str
+    profile: str
+    not_after: int = Field(sa_column=_big())
+    shard: int
+    certificate: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    revoked: int | None = Field(default=None, sa_column=_big(nullable=True))
+    reason: int | None = None
+
+
 class BudgetRow(SQLModel, table=True):
     """What is left of one rate budget: `full_at` is when it will be whole again, `held_until` a pause asked for.
 

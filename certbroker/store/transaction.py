@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from certbroker.domain.audit import AuditRecord
+from certbroker.store.authorities import Authorities
 from certbroker.store.budgets import Budgets
 from certbroker.store.channels import Channels
 from certbroker.store.identity import Identities
@@ -25,6 +26,7 @@ class SQLTransaction:
 
     __slots__ = (
         "audited",
+        "authorities",
         "budgets",
         "channels",
         "identities",
@@ -49,6 +51,7 @@ class SQLTransaction:
         self.outbox = Outbox(cursor)
         self.overviews = Overviews(cursor)
         self.revocations = Revocations(cursor)
+        self.authorities = Authorities(cursor)
         self.identities = Identities(cursor)
         self.budgets = Budgets(cursor)
         self.totals = Totals(cursor)

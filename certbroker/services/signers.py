@@ -1,0 +1,170 @@
+"""Opening the CAs of this broker, so that something can be signed with them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from certbroker.domain.authority import Authority, AuthorityState, serial_text
+from certbroker.domain.errors import Invalid, NotFound
+from certbroker.domain.keys import SigningKey
+from certbroker.domain.objects import Kind
+from certbroker.domain.records import Identity
+from certbroker.ports.authority import Signer
+from certbroker.ports.keystore import KeyStore
+from certbroker.ports.seal import Seal
+from certbroker.store.database import SQLiteStore
+from certbroker.store.transaction import SQLTransaction
+
+_KEPT: Final = 64
+_LONGEST_PATH: Final = 16
+
+
+class Signers:
+    """Opens CAs, and keeps the last few open: unsealing and parsing a key costs more than signing with it.
+
+    `url` is where this broker publishes what belongs to its CAs, if it does.
+    """
+
+    def __init__(self, store: SQLiteStore, seal: Seal, keystore: KeyStore, url: str | None = None) -> None:
+        self._store = store
+        self._seal = seal
+        self._keystore = keystore
+        self.url = url
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, Signer] = OrderedDict()
+
+    def of(self, vault_id: int) -> VaultAuthorities:
+        """The CAs that one vault may use."""
+        return VaultAuthorities(self._store, self, vault_id)
+
+    def open(self, authority: Authority) -> Signer:
+        """Any generation of a CA, whatever its state. Raises Invalid when its key is gone; Sealed."""
+        # What never changes of a generation is all that is opened here; what may change comes from the row.
+        with self._lock:
+            known = self._open.get(authority.id)
+            if known is not None:
+                self._open.move_to_end(authority.id)
+                if known.authority == authority:
+                    return known
+        if known is not None:
+            opened = replace(known, authority=authority)
+        else:
+            with self._store.read() as transaction:
+                path = path_of(transaction, authority)
+                key = self._key(transaction, authority)
+            opened = Signer(authority, path, key, self.url)
+        with self._lock:
+            self._open[authority.id] = opened
+            self._open.move_to_end(authority.id)
+            if len(self._open) > _KEPT:
+                self._open.popitem(last=False)
+        return opened
+
+    def _key(self, transaction: SQLTransaction, authority: Authority) -> SigningKey:
+        if authority.sealed_key is not None:
+            return self._keystore.load_signing(self._seal.open(key_identity(authority), authority.sealed_key))
+        found = transaction.objects.get(authority.vault_id, Kind.KEY, authority.name, authority.version)
+        if found is None or found.sealed is None:
+            raise Invalid(
+                f"The key of the CA {authority.name} is not in the vault: recover the certificate of that name, if it "
+                "was deleted."
+            )
+        return self._keystore.load_signing(self._seal.open(found.identity(authority.vault_id), found.sealed))
+
+
+class VaultAuthorities:
+    """The CAs as the issuers of one vault see them."""
+
+    def __init__(self, store: SQLiteStore, signers: Signers, vault_id: int) -> None:
+        self._store = store
+        self._signers = signers
+        self._vault_id = vault_id
+
+    def signer(self, name: str) -> Signer:
+        vault_id, short = self._place(name)
+        found = self._store.glance().authorities.active(vault_id, short)
+        if found is None:
+            raise Invalid(f"There is no CA named {name[:160]!r}: make it with `certbroker ca create`, or name another.")
+        if vault_id != self._vault_id and not self._is_lent(found):
+            raise Invalid(
+                f"The CA {name[:160]} is another vault's and is not lent to this one: its owner may do so with "
+                "`certbroker ca set --lend-to`."
+            )
+        return self._signers.open(found)
+
+    def over(self, signer: Signer, other: str) -> tuple[x509.Certificate, ...]:
+        mine = signer.authority
+        vault_id, short = self._place(other)
+        with self._store.read() as transaction:
+            over = {each.id for each in transaction.authorities.generations(vault_id, short)}
+            for each in transaction.authorities.generations(mine.vault_id, mine.name):
+                if (
+                    each.state is AuthorityState.CROSS
+                    and each.parent in over
+                    and (each.key_sha256, each.subject) == (mine.key_sha256, mine.subject)
+                ):
+                    return path_of(transaction, each)
+        raise Invalid(
+            f"The CA {other[:160]} has not signed a certificate for {mine.name}: have it do so with "
+            f"`certbroker ca cross-sign {mine.name} --by {other[:160]}`."
+        )
+
+    def revoke(self, name: str, certificate: x509.Certificate, reason: int, now: datetime) -> None:
+        vault_id, short = self._place(name)
+        serial = serial_text(certificate.serial_number)
+        sha256 = certificate.fingerprint(hashes.SHA256()).hex()
+
+        def work(transaction: SQLTransaction) -> bool:
+            for each in transaction.authorities.generations(vault_id, short):
+                entry = transaction.authorities.issued(each.id, serial)
+                if entry is not None and entry.sha256 == sha256:
+                    transaction.authorities.revoke(each.id, serial, now, reason)
+                    return True
+            return False
+
+        if not self._store.write(work):
+            raise Invalid(f"The CA {name[:160]} has not issued this certificate, or it expired long ago.")
+
+    def _place(self, name: str) -> tuple[int, str]:
+        """The vault and the name of a CA. Raises Invalid."""
+        vault, slash, short = name.rpartition("/")
+        if not slash:
+            return self._vault_id, short
+        try:
+            found = self._store.glance().vaults.find(vault.lower())
+        except NotFound:
+            found = None
+        if found is None:
+            raise Invalid(f"There is no CA named {name[:160]!r}.")
+        return found.id, short
+
+    def _is_lent(self, authority: Authority) -> bool:
+        lent_to = authority.settings.lent_to
+        if "*" in lent_to:
+            return True
+        glance = self._store.glance()
+        return any((vault := glance.vaults.find(name)) is not None and vault.id == self._vault_id for name in lent_to)
+
+
+def path_of(transaction: SQLTransaction, authority: Authority) -> tuple[x509.Certificate, ...]:
+    """The certificate of a generation, then those of its issuers, as far as they are ours."""
+    path = [x509.load_der_x509_certificate(authority.certificate)]
+    while authority.parent is not None and len(path) < _LONGEST_PATH:
+        above = transaction.authorities.get(authority.parent)
+        if above is None:
+            break
+        path.append(x509.load_der_x509_certificate(above.certificate))
+        authority = above
+    return tuple(path)
+
+
+def key_identity(authority: Authority) -> Identity:
+    """What the key of a CA belongs to, where it is kept with the CA and not as an object of its vault."""
+    return Identity(authority.vault_id, "authority", authority.name.lower(), authority.id)

@@ -1,0 +1,208 @@
+"""What is to be signed: a certificate put together, but for the signature.
+
+Nothing here signs. What `prepare` returns goes to `lint`, and what comes back from there to `sign`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from cryptography import x509
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+
+from certbroker.domain.authority import AuthoritySettings, shard_of
+from certbroker.domain.csr import general_names
+from certbroker.domain.errors import Invalid
+from certbroker.domain.keys import SigningKey, VerifyingKey
+from certbroker.domain.policy import SubjectAlternativeNames
+from certbroker.ports.authority import Signer
+from certbroker.randomness import random_bytes
+from issuers.private_ca.constraints import name_constraints
+from issuers.private_ca.profiles import Profile
+from issuers.private_ca.urls import publication_urls
+
+# Clocks of the machines that will check the certificate may be slow.
+BACKDATE: Final = timedelta(minutes=10)
+
+_CA_USAGE: Final = x509.KeyUsage(
+    # Who answers OCSP by the CA's own key signs something that is neither a certificate nor a CRL.
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+_NO_CA: Final = x509.BasicConstraints(ca=False, path_length=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A certificate without its signature. `key` is what will sign it: the signer's, or a new root's own.
+
+    `signer` is None for a root, and `profile` for a CA.
+    """
+
+    builder: x509.CertificateBuilder
+    key: SigningKey
+    signer: Signer | None
+    profile: Profile | None
+    serial: int
+    shard: int
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CASubject:
+    """The CA that a certificate is for. `identifier` is its subject key identifier, where it has one already."""
+
+    name: x509.Name
+    key: VerifyingKey
+    settings: AuthoritySettings
+    identifier: x509.SubjectKeyIdentifier | None = None
+
+
+def prepare_leaf(
+    signer: Signer,
+    profile: Profile,
+    subject: x509.Name,
+    sans: SubjectAlternativeNames,
+    key: VerifyingKey,
+    now: datetime,
+    life: timedelta,
+) -> Prepared:
+    """A certificate for an end entity, valid for the shortest of `life`, the profile's and the CA's. Raises Invalid."""
+    has_subject = bool(list(subject))
+    profile.check_names(sans, has_subject=has_subject)
+    most = timedelta(days=profile.max_days)
+    start, end = _validity(signer, now, min(life, most), most)
+    serial = new_serial()
+    shard = shard_of(serial, signer.authority.settings.shards)
+    builder = _begin(subject, signer.certificate.subject, key, serial, start, end)
+    builder = builder.add_extension(_NO_CA, critical=True)
+    builder = builder.add_extension(profile.key_usage(key), critical=True)
+    if profile.ekus:
+        # RFC 3161 section 2.3 wants it critical for time stamping alone.
+        critical = ExtendedKeyUsageOID.TIME_STAMPING in profile.ekus
+        builder = builder.add_extension(x509.ExtendedKeyUsage(profile.ekus), critical)
+    names = general_names(sans)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not has_subject)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    for extension in _of_issuer(signer, shard):
+        builder = builder.add_extension(extension, critical=False)
+    return Prepared(builder, signer.key, signer, profile, serial, shard, end)
+
+
+def prepare_ca(signer: Signer, wanted: CASubject, now: datetime, life: timedelta) -> Prepared:
+    """A certificate by which one CA vouches for another: an intermediate, or a cross certificate. Raises Invalid."""
+    start, end = _validity(signer, now, life, None)
+    serial = new_serial()
+    shard = shard_of(serial, signer.authority.settings.shards)
+    builder = _begin(wanted.name, signer.certificate.subject, wanted.key, serial, start, end)
+    builder = _describe_ca(builder, wanted)
+    for extension in _of_issuer(signer, shard):
+        builder = builder.add_extension(extension, critical=False)
+    return Prepared(builder, signer.key, signer, None, serial, shard, end)
+
+
+def prepare_root(wanted: CASubject, key: SigningKey, now: datetime, life: timedelta) -> Prepared:
+    """A certificate that a CA makes for itself."""
+    start = now.replace(microsecond=0) - BACKDATE
+    end = start + life
+    builder = _begin(wanted.name, wanted.name, wanted.key, serial := new_serial(), start, end)
+    return Prepared(_describe_ca(builder, wanted), key, None, None, serial, 0, end)
+
+
+def new_serial() -> int:
+    """128 random bits, positive and of a fixed length (RFC 5280 section 4.1.2.2): a leading 1 is put before them."""
+    return int.from_bytes(b"\x01" + random_bytes(16), "big")
+
+
+def _begin(
+    subject: x509.Name, issuer: x509.Name, key: VerifyingKey, serial: int, start: datetime, end: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(serial)
+        .not_valid_before(start)
+        .not_valid_after(end)
+    )
+
+
+def _describe_ca(builder: x509.CertificateBuilder, wanted: CASubject) -> x509.CertificateBuilder:
+    settings = wanted.settings
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=settings.path_length), critical=True)
+    builder = builder.add_extension(_CA_USAGE, critical=True)
+    constraints = name_constraints(settings.permitted, settings.excluded)
+    if constraints is not None:
+        builder = builder.add_extension(constraints, critical=True)
+    identifier = wanted.identifier or x509.SubjectKeyIdentifier.from_public_key(wanted.key)
+    return builder.add_extension(identifier, critical=False)
+
+
+def _validity(signer: Signer, now: datetime, life: timedelta, most: timedelta | None) -> tuple[datetime, datetime]:
+    """From when until when. Nothing outlives its issuer, and backdating does not lengthen what a profile allows."""
+    certificate = signer.certificate
+    whole = now.replace(microsecond=0)
+    start = max(whole - BACKDATE, certificate.not_valid_before_utc)
+    end = min(whole + life, certificate.not_valid_after_utc)
+    if most is not None:
+        end = min(end, start + most)
+    if end <= now:
+        raise Invalid(
+            f"The CA {signer.authority.name} expired on {certificate.not_valid_after_utc:%Y-%m-%d}: renew it with "
+            f"`certbroker ca renew {signer.authority.name}`."
+        )
+    return start, end
+
+
+# The same for every certificate of a CA, but for the shard.
+@lru_cache(maxsize=512)
+def _of_issuer(signer: Signer, shard: int) -> tuple[x509.ExtensionType, ...]:
+    """What a certificate says about its issuer: whose key signed it, and where to ask about it."""
+    found: list[x509.ExtensionType] = [
+        x509.AuthorityKeyIdentifier(identifier_of(signer.certificate).digest, None, None)
+    ]
+    if signer.url is not None:
+        authority = signer.authority
+        urls = publication_urls(signer.url, authority.id, shard if authority.settings.shards > 1 else None)
+        found.append(
+            x509.AuthorityInformationAccess(
+                [
+                    _access(AuthorityInformationAccessOID.OCSP, urls.ocsp),
+                    _access(AuthorityInformationAccessOID.CA_ISSUERS, urls.certificate),
+                ]
+            )
+        )
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(urls.crl)], None, None, None)
+        found.append(x509.CRLDistributionPoints([point]))
+    return tuple(found)
+
+
+def _access(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
+    return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
+
+
+def identifier_of(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
+    """The key identifier of a CA: the one that it has, or that it would have."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(verifying_key(certificate.public_key()))
+
+
+def verifying_key(key: object) -> VerifyingKey:
+    """The key, which must be of a kind that signs here. Raises Invalid."""
+    if not isinstance(key, VerifyingKey):
+        raise Invalid("The key is of a kind that is not supported: use RSA, EC, Ed25519 or ML-DSA.")
+    return key

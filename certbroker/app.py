@@ -35,6 +35,7 @@ from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
 from certbroker.services.digests import Digests
 from certbroker.services.doctor import Doctor
+from certbroker.services.drills import Drills
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
@@ -202,6 +203,7 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
         lifecycles=Lifecycles(store, renewals),
         status=Status(store, clock, readiness, meters.pulse, rotation, governor, housekeeping),
         doctor=doctor,
+        drills=Drills(store, issuers, renewals, clock, inbox),
         signers=signers,
         authorities=Authorities(store, seal, keystore, clock, signers),
     )
@@ -225,6 +227,7 @@ def _release_leases(transaction: SQLTransaction, now: datetime) -> None:
     transaction.operations.release_all()
     transaction.lifecycles.release(now, LEASE)
     transaction.revocations.release_all(now)
+    transaction.drills.release_all(now)
     transaction.channels.release_all()
 
 

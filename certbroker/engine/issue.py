@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from certbroker.domain.records import Operation
+from certbroker.ports.issuer import THREADS_PER_ISSUER
 from certbroker.services.inbox import Inbox
 from certbroker.services.operations import Operations, Settlement
 
@@ -24,7 +25,6 @@ _BATCH: Final = 256
 _LOCAL_THREADS: Final = os.cpu_count() or 1
 _LOCAL_QUEUE: Final = 512
 _REMOTE_THREADS: Final = 48
-_PER_ISSUER: Final = 12
 
 # For so long a thread collects finished local steps, in seconds, before it stores them together.
 _COLLECT: Final = 0.02
@@ -172,7 +172,7 @@ class IssueSweep:
             return mine >= _LOCAL_QUEUE
         # An issuer takes no more than half of what the others leave.
         free = _REMOTE_THREADS - (sum(self._busy.values()) - self._busy.get(None, 0))
-        return mine >= min(_PER_ISSUER, (mine + free + 1) // 2)
+        return mine >= min(THREADS_PER_ISSUER, (mine + free + 1) // 2)
 
     def _give_back(self, lane: Lane, operation_id: str = "") -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from certbroker.engine.drill import DrillSweep
 from certbroker.engine.issue import IssueSweep
 from certbroker.engine.notify import NotifySweep
 from certbroker.engine.renew import RenewSweep
@@ -48,6 +49,7 @@ class Engine:
         self._issue = IssueSweep(broker.operations, inbox)
         self._renew = RenewSweep(broker.renewals)
         self._revoke = RevokeSweep(broker.revocations)
+        self._drill = DrillSweep(broker.drills)
         self._notify = NotifySweep(broker.deliveries, inbox)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -60,6 +62,7 @@ class Engine:
         self._ticker.add_job(self._inbox.wake, "interval", seconds=_TICK_SECONDS, id="tick")
         self._ticker.add_job(self._look_after, "interval", seconds=_TICK_SECONDS, id="renewals")
         self._ticker.add_job(self._sweep_revocations, "interval", seconds=_TICK_SECONDS, id="revocations")
+        self._ticker.add_job(self._sweep_drills, "interval", seconds=_TICK_SECONDS, id="drills")
         self._ticker.add_job(self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", next_run_time=datetime.now(UTC))
         self._ticker.add_job(
             self._housekeeping,
@@ -133,6 +136,13 @@ class Engine:
         except Exception:
             _log.exception("sweep failed")
 
+    def _sweep_drills(self) -> None:
+        try:
+            with self._meters.sweeping(Part.DRILL):
+                self._drill.sweep()
+        except Exception:
+            _log.exception("sweep failed")
+
     def _beat(self) -> None:
         """Leave a mark in the database. It has a thread of its own, so that no chore can keep it from its turn."""
         try:
@@ -153,7 +163,8 @@ class Engine:
 
     def _seldom(self) -> None:
         """Chores that look at much."""
-        for chore in (self._broker.deliveries.prune, self._broker.digests.publish_due):
+        broker = self._broker
+        for chore in (broker.deliveries.prune, broker.digests.publish_due, broker.drills.forget_old):
             try:
                 chore()
             except Exception:

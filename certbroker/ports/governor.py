@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from certbroker.domain.budget import Limit, Limits, PlannedOrder, Refusal, Scope
+from certbroker.domain.budget import Bucket, Limit, Limits, PlannedOrder, Refusal, Scope, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,9 @@ class BudgetState:
     held_until: datetime | None
     reason: str | None
     """Why it is held, in the CA's words."""
+    bucket: Bucket
+    exempt: frozenset[Standing]
+    """Orders that it holds back in no case, but for a pause that the CA has asked for."""
 
 
 class Governor(Protocol):

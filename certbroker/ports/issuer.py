@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from certbroker.domain.checkup import Checked
 from certbroker.domain.keys import PrivateKey
@@ -20,6 +20,9 @@ from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import Governor
+
+# So many threads may ask one issuer to go on with requests at the same time.
+THREADS_PER_ISSUER: Final = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
 from certbroker.services.digests import Digests
 from certbroker.services.doctor import Doctor
+from certbroker.services.drills import Drills
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
@@ -69,5 +70,6 @@ class Broker:
     lifecycles: Lifecycles
     status: Status
     doctor: Doctor
+    drills: Drills
     signers: Signers
     authorities: Authorities

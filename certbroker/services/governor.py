@@ -18,6 +18,7 @@ from certbroker.domain.budget import (
     PlannedOrder,
     Refusal,
     Scope,
+    Standing,
     Take,
     claims,
     corrected,
@@ -124,8 +125,20 @@ class Governor:
         shown = _claims(order, limits)
         if not names:
             shown = tuple(claim for claim in shown if claim.bucket.scope is not Scope.NAMES)
+        bound = {
+            standing: {claim.bucket for claim in _claims(replace(order, standing=standing), limits) if _binds(claim)}
+            for standing in Standing
+        }
         with self._store.read() as transaction:
-            return [_state(claim, transaction.budgets.level(claim.bucket), now) for claim in shown]
+            return [
+                _state(
+                    claim,
+                    transaction.budgets.level(claim.bucket),
+                    now,
+                    frozenset(standing for standing, buckets in bound.items() if claim.bucket not in buckets),
+                )
+                for claim in shown
+            ]
 
     def holds(self) -> list[tuple[Bucket, Level]]:
         """What CAs want to be left alone with at the moment, for whoever watches the broker; at most a thousand."""
@@ -185,7 +198,11 @@ def _held_buckets(order: PlannedOrder, scope: Scope, names: Sequence[str]) -> li
             return [Bucket(order.ca, Scope.CA, "")]
 
 
-def _state(claim: Claim, level: Level, now: datetime) -> BudgetState:
+def _binds(claim: Claim) -> bool:
+    return claim.limit is not None and claim.bound
+
+
+def _state(claim: Claim, level: Level, now: datetime, exempt: frozenset[Standing]) -> BudgetState:
     is_held = level.is_held(now)
     return BudgetState(
         claim.bucket.scope,
@@ -195,4 +212,6 @@ def _state(claim: Claim, level: Level, now: datetime) -> BudgetState:
         max(next_fit(claim.limit, level, now, claim.kept), level.held_until if is_held else now),
         level.held_until if is_held else None,
         level.reason if is_held else None,
+        claim.bucket,
+        exempt,
     )

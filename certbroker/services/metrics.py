@@ -22,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from certbroker.domain.channels import Channel
+from certbroker.domain.drill import Fate
 from certbroker.domain.issuer_health import IssuerState
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.records import CertificateFacts
@@ -57,6 +58,7 @@ class _Counted:
     outbox: Mapping[tuple[int, str], tuple[int, int]]
     holds: Mapping[tuple[str, str], int]
     certificates: tuple[tuple[tuple[str, ...], CertificateFacts], ...]
+    drills: Mapping[Fate, int]
 
 
 class Metrics(Collector):
@@ -168,7 +170,16 @@ class Metrics(Collector):
             transaction.totals.outbox(),
             Counter((bucket.ca, bucket.scope.value) for bucket, level in holds if level.is_held(now)),
             tuple((_labels(vaults.get(vault, str(vault)), name, facts), facts) for vault, name, facts in shown),
+            _drills(transaction),
         )
+
+
+def _drills(transaction: SQLTransaction) -> Counter[Fate]:
+    """What has become of the certificates in drills that are not over."""
+    found: Counter[Fate] = Counter()
+    for drill in transaction.drills.unfinished(_MOST):
+        found.update(transaction.drills.progress(drill).counts)
+    return found
 
 
 def _families(counted: _Counted, now: float) -> Iterator[Metric]:
@@ -190,6 +201,12 @@ def _families(counted: _Counted, now: float) -> Iterator[Metric]:
     for labels, count in counted.holds.items():
         holds.add_metric(labels, count)
     yield holds
+    drills = GaugeMetricFamily(
+        "certbroker_drill_certificates", "Certificates in drills that are under way.", labels=["state"]
+    )
+    for fate in Fate:
+        drills.add_metric([fate], counted.drills.get(fate, 0))
+    yield drills
     yield from _certificates(counted, now)
 
 

@@ -17,6 +17,7 @@ _WHAT: Final = {
     Part.ISSUE: "The engine has not worked on operations",
     Part.RENEW: "The engine has not looked after certificates",
     Part.REVOKE: "The engine has not seen to revocations",
+    Part.DRILL: "The engine has not gone on with drills",
     Part.NOTIFY: "The engine has not delivered events",
     Part.BEAT: "The database has not been written",
 }

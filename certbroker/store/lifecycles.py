@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal_column, null, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal_column, null, select, tuple_, update
 from sqlalchemy.dialects import sqlite
 from sqlmodel import col
 
@@ -103,6 +103,16 @@ _UNWELL = Statement(
 _NEXT = Statement(
     choose(*_COLUMNS).where(col(_l.act_at).is_not(None)).order_by(col(_l.act_at)).limit(bindparam("count"))
 )
+_OF_ISSUER = Statement(
+    choose(*_COLUMNS)
+    .where(
+        col(_l.issuer) == bindparam("issuer"),
+        tuple_(col(_l.vault_id), col(_l.name)) > tuple_(bindparam("after_vault"), bindparam("after_name")),
+        col(_l.vault_id) <= bindparam("last_vault"),
+    )
+    .order_by(col(_l.vault_id), col(_l.name))
+    .limit(bindparam("count"))
+)
 _WITHIN = and_(col(_l.act_at) > bindparam("now"), col(_l.act_at) <= bindparam("until"))
 _RELEASE = Statement(update(_l).where(_WITHIN).values(act_at=bindparam("new_act_at")))
 _CALL_BACK = Statement(
@@ -114,6 +124,7 @@ _CALL_BACK = Statement(
 # So large a part of what is claimed is what is due longest: one in so many.
 _BY_AGE: Final = 4
 
+_LAST_VAULT: Final = 2**62
 _STATE: Final = msgspec.json.Decoder(Lifecycle)
 
 
@@ -219,6 +230,19 @@ class Lifecycles:
     def coming(self, count: int) -> list[Care]:
         """Those that are looked at next."""
         return [_care(row) for row in _NEXT.all(self._cursor, count=count)]
+
+    def of_issuer(self, issuer: str, vault: int | None, after: tuple[int, str], count: int) -> list[Care]:
+        """Those whose current version an issuer of that name has made, in one vault or in all, by vault and name."""
+        after, last = (after, _LAST_VAULT) if vault is None else (max(after, (vault, "")), vault)
+        rows = _OF_ISSUER.all(
+            self._cursor,
+            issuer=issuer.lower(),
+            after_vault=after[0],
+            after_name=after[1],
+            last_vault=last,
+            count=count,
+        )
+        return [_care(row) for row in rows]
 
     def release(self, now: datetime, lease: timedelta) -> None:
         """Make due what a dead owner may have claimed."""

@@ -338,6 +338,50 @@ class IssuedRow(SQLModel, table=True):
     reason: int | None = None
 
 
+class DrillRow(SQLModel, table=True):
+    """The replacement of everything from one issuer; `vault_id` is null where that is in all vaults.
+
+    `plan` is JSON. `act_at` is set until it is over; a lease is an `act_at` in the future, and `fence` counts owners.
+    """
+
+    __tablename__ = "drills"
+    __table_args__ = (
+        Index("drills_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
+        Index("drills_started", "started"),
+    )
+
+    id: str = Field(primary_key=True)
+    vault_id: int | None = None
+    issuer: str
+    perform: int
+    reason: str
+    new_key: int
+    batch: int
+    stage: str
+    started: int = Field(sa_column=_big())
+    planned: int | None = Field(default=None, sa_column=_big(nullable=True))
+    ended: int | None = Field(default=None, sa_column=_big(nullable=True))
+    plan: str = Field(sa_column=Column(Text, nullable=False))
+    act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
+    fence: int = 0
+
+
+class ReplacementRow(SQLModel, table=True):
+    """A certificate in a drill, and what has become of it."""
+
+    __tablename__ = "drill_certificates"
+    __table_args__ = (Index("drill_certificates_fate", "drill_id", "fate", "vault_id", "name"),)
+
+    drill_id: str = Field(primary_key=True)
+    vault_id: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    version: str
+    fate: str
+    reason: str = ""
+    expected: int | None = Field(default=None, sa_column=_big(nullable=True))
+    at: int | None = Field(default=None, sa_column=_big(nullable=True))
+
+
 class BudgetRow(SQLModel, table=True):
     """What is left of one rate budget: `full_at` is when it will be whole again, `held_until` a pause asked for.
 

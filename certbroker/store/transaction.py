@@ -8,6 +8,7 @@ from certbroker.domain.audit import AuditRecord
 from certbroker.store.authorities import Authorities
 from certbroker.store.budgets import Budgets
 from certbroker.store.channels import Channels
+from certbroker.store.drills import Drills
 from certbroker.store.identity import Identities
 from certbroker.store.issuers import Issuers
 from certbroker.store.lifecycles import Lifecycles
@@ -29,6 +30,7 @@ class SQLTransaction:
         "authorities",
         "budgets",
         "channels",
+        "drills",
         "identities",
         "issuers",
         "lifecycles",
@@ -52,6 +54,7 @@ class SQLTransaction:
         self.overviews = Overviews(cursor)
         self.revocations = Revocations(cursor)
         self.authorities = Authorities(cursor)
+        self.drills = Drills(cursor)
         self.identities = Identities(cursor)
         self.budgets = Budgets(cursor)
         self.totals = Totals(cursor)

@@ -17,6 +17,7 @@ from certbroker.store.statement import Statement
 # These walk over a table, because it is small, because they want all of it, which is seldom, or up to a limit.
 WALKS = {
     "channels": {"_EVERYWHERE", "_RELEASE_ALL", "_CALL_BACK", "_VAULTS", "_ADD_CONTACTS", "_ENABLE_CONTACTS"},
+    "drills": {"_LIST"},
     "identity": {"_LIST", "_ASSIGNMENTS"},
     "issuers": {"_HEALTHS", "_EXPIRE_CHALLENGES"},
     "lifecycles": {"_COUNT"},

@@ -163,8 +163,8 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
     )
     resources = NotifierResources(egress, clock, urlsplit(hosts.authority).hostname or hosts.base_domain)
     found = {**installed(), **(kinds or {})}
-    issuers = Issuers(store, seal, clock, found, egress, _publishers(configuration, names), names, governor)
     signers = Signers(store, seal, keystore, _publication(configuration))
+    issuers = Issuers(store, seal, clock, found, egress, _publishers(configuration, names), names, governor, signers)
     meters = foundation.meters
     operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
     renewals = Renewals(store, issuers, operations, clock, inbox, meters)

@@ -13,9 +13,10 @@ _ENTRY_POINTS: Final = "certbroker.issuers"
 
 def kinds() -> dict[str, IssuerKind]:
     """Every kind by its provider name in lower case: ours, and those that other packages bring by entry point."""
-    from issuers import acme
+    from issuers import acme, private_ca
 
-    found: dict[str, IssuerKind] = {kind.provider.lower(): kind for kind in (self_signed.KIND, manual.KIND, acme.KIND)}
+    ours = (self_signed.KIND, manual.KIND, acme.KIND, private_ca.KIND)
+    found: dict[str, IssuerKind] = {kind.provider.lower(): kind for kind in ours}
     for entry in entry_points(group=_ENTRY_POINTS):
         kind: IssuerKind = entry.load()
         found.setdefault(kind.provider.lower(), kind)

@@ -6,7 +6,7 @@ certificate that the CA itself has had is a *generation*, with an id that stands
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -127,6 +127,10 @@ class Issued:
     certificate: bytes | None = field(default=None, repr=False)
     revoked: int | None = None
     reason: int | None = None
+
+    def at(self, vault_id: int, name: str, version: str) -> Issued:
+        """The entry with the place where the certificate is kept."""
+        return replace(self, vault_id=vault_id, name=name, version=version)
 
 
 def serial_text(serial: int) -> str:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol, runtime_checkable
 
+from certbroker.domain.authority import Issued
 from certbroker.domain.checkup import Checked
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy
+from certbroker.ports.authority import Authorities
 from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS
 from certbroker.ports.egress import Egress
@@ -153,6 +155,8 @@ class Resources:
     names: DNS
     clock: Clock
     governor: Governor
+    authorities: Authorities
+    """The broker's own CAs, as the issuer's vault may use them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +169,14 @@ class StillWaiting:
 
 @dataclass(frozen=True, slots=True)
 class CertificateIssued:
-    """The certificates in DER, the end entity's first, then its chain as the issuer sent it."""
+    """The certificates in DER, the end entity's first, then its chain as the issuer sent it.
+
+    `entry` is for the ledger of the CA, where that is one of the broker's own: it is stored in the transaction that
+    stores the certificate, so that neither is there without the other.
+    """
 
     chain: tuple[bytes, ...]
+    entry: Issued | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from certbroker.ports.issuer import (
 )
 from certbroker.ports.seal import Seal
 from certbroker.services.listings import decode, page
+from certbroker.services.signers import Signers
 from certbroker.store.database import SQLiteStore
 from certbroker.store.issuers import PublicSettings, StoredIssuer
 from certbroker.store.transaction import SQLTransaction
@@ -71,6 +72,7 @@ class Issuers:
         dns: Mapping[str, DNSPublisher],
         names: DNS,
         governor: Governor,
+        signers: Signers,
     ) -> None:
         self._store = store
         self._seal = seal
@@ -80,6 +82,7 @@ class Issuers:
         self._dns = dns
         self._names = names
         self._governor = governor
+        self._signers = signers
 
     def set(self, caller: Caller, vault: Vault, name: str, changes: IssuerChanges) -> StoredIssuer:
         """Make an issuer or replace all of its settings. Raises Invalid."""
@@ -217,7 +220,7 @@ class Issuers:
 
     def open_for_rehearsal(self, vault: Vault, name: str, directory: str | None, memory: IssuerMemory) -> Issuer:
         """The issuer for the staging environment of its CA; it remembers nothing but in `memory`."""
-        return self._lent(self.rehearsal(vault, name, directory), memory)
+        return self._lent(vault.id, self.rehearsal(vault, name, directory), memory)
 
     def budgets(self, vault: Vault, name: str, names: Sequence[str]) -> list[BudgetState]:
         """How an issuer's rate budgets stand, and those for a certificate for these names.
@@ -262,11 +265,19 @@ class Issuers:
         return _settings(stored.name, stored.settings, password)
 
     def _opened(self, vault_id: int, settings: IssuerSettings) -> Issuer:
-        return self._lent(settings, Memory(self._store, self._seal, vault_id, settings.name))
+        return self._lent(vault_id, settings, Memory(self._store, self._seal, vault_id, settings.name))
 
-    def _lent(self, settings: IssuerSettings, memory: IssuerMemory) -> Issuer:
-        board = Board(self._store)
-        resources = Resources(self._egress, memory, board, self._dns, self._names, self._clock, self._governor)
+    def _lent(self, vault_id: int, settings: IssuerSettings, memory: IssuerMemory) -> Issuer:
+        resources = Resources(
+            self._egress,
+            memory,
+            Board(self._store),
+            self._dns,
+            self._names,
+            self._clock,
+            self._governor,
+            self._signers.of(vault_id),
+        )
         return self._kind(settings.provider).open(settings, resources)
 
     def _stored(self, vault_id: int, name: str) -> StoredIssuer:

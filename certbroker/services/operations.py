@@ -12,6 +12,7 @@ import structlog
 from certbroker.domain import chain as chains
 from certbroker.domain import operation as states
 from certbroker.domain.audit import engine_caller, record
+from certbroker.domain.authority import Issued
 from certbroker.domain.errors import BrokerError, Invalid, LeaseLost, NotFound
 from certbroker.domain.issuer_health import WORKS, Finding, IssuerState
 from certbroker.domain.keys import PrivateKey
@@ -344,9 +345,9 @@ class Operations:
                 return self._settlement(operation, states.Waiting(self._clock.now() + pause, detail))
             case RequestRefused(problem):
                 return self._refused(operation, problem)
-            case CertificateIssued(chain):
+            case CertificateIssued(chain, entry):
                 try:
-                    return self._completion(operation, key, chain)
+                    return self._completion(operation, key, chain, entry)
                 except Invalid as refusal:
                     # It was issued all the same, and would be again.
                     now = self._clock.now()
@@ -356,7 +357,9 @@ class Operations:
                     )
                     return self._refused(operation, problem)
 
-    def _completion(self, operation: Operation, key: PrivateKey, chain: tuple[bytes, ...]) -> Settlement:
+    def _completion(
+        self, operation: Operation, key: PrivateKey, chain: tuple[bytes, ...], entry: Issued | None
+    ) -> Settlement:
         """Check what was issued; it is stored in one transaction with the operation's end. Raises Invalid."""
         now = self._clock.now()
         parsed = chains.parse(chain)
@@ -375,6 +378,9 @@ class Operations:
             transaction.operations.save(done)
             count_renewal(transaction, operation, now)
             store(transaction, operation.vault_id, versions, now, issuer=operation.issuer, rest=operation.rest)
+            if entry is not None:
+                place = (operation.vault_id, operation.name, operation.version)
+                transaction.authorities.record(entry.at(*place))
             transaction.audit(record(caller, now, f"/certificates/{operation.name}/{operation.version}"))
 
         return Settlement(operation, write, done.state)

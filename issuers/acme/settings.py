@@ -22,6 +22,7 @@ from certbroker.domain.errors import Invalid
 from certbroker.domain.policy import is_address, is_dns_name
 from certbroker.ports.issuer import IssuerSettings
 from issuers.acme.limits import read_limits, write_limits
+from issuers.options import read_options as pairs
 
 HTTP_01: Final = "http-01"
 TLS_ALPN_01: Final = "tls-alpn-01"
@@ -42,7 +43,6 @@ DIRECTORIES: Final = {
 }
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_MAX_OPTIONS: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +101,7 @@ def read_settings(settings: IssuerSettings) -> ACMESettings:
 
 def read_options(text: str) -> ACMEOptions:
     """The options written as `key=value;key=value`; Invalid when one is unknown, malformed, repeated or missing."""
-    if len(text) > _MAX_OPTIONS:
-        raise Invalid(f"org_details.id is longer than {_MAX_OPTIONS} characters.")
-    given: dict[str, str] = {}
-    for part in filter(None, re.split(r"[;\s]+", text)):
-        key, equals, value = part.partition("=")
-        key = key.lower()
-        if key not in _READERS:
-            raise Invalid(f"org_details.id has the option {key[:64]!r}: known are {', '.join(_READERS)}.")
-        if not equals or not value:
-            raise Invalid(f"org_details.id: the option {key} has no value; write {key}=….")
-        if key in given:
-            raise Invalid(f"org_details.id has the option {key} twice.")
-        given[key] = value
+    given = pairs(text, _READERS)
     if "directory" not in given:
         raise Invalid(
             "org_details.id lacks the option directory: write directory=https://… with the URL of the CA's ACME "

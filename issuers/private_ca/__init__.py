@@ -6,3 +6,7 @@ prepare      a certificate, but for its signature        urls        where a CA'
 lint         what is signed has been looked at           checks      what it has to be
 signing      the one place where a CA's key signs
 """
+
+from issuers.private_ca.kind import KIND, PrivateCAIssuer, PrivateCAKind
+
+__all__ = ["KIND", "PrivateCAIssuer", "PrivateCAKind"]

@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbroker.domain.budget import Limits, PlannedOrder, Refusal, Scope
 from certbroker.domain.csr import build_csr
-from certbroker.domain.errors import LeaseLost
+from certbroker.domain.errors import Invalid, LeaseLost
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.egress import EgressPolicy, HTTPEgress
+from certbroker.ports.authority import Signer
 from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS, CAARecord
 from certbroker.ports.governor import BudgetState, Governor
@@ -179,6 +180,19 @@ class Unlimited:
         return []
 
 
+class NoAuthorities:
+    """A broker without a CA of its own."""
+
+    def signer(self, name: str) -> Signer:
+        raise Invalid(f"There is no CA named {name}.")
+
+    def over(self, signer: Signer, other: str) -> tuple[x509.Certificate, ...]:
+        raise Invalid(f"There is no CA named {other}.")
+
+    def revoke(self, name: str, certificate: x509.Certificate, reason: int, now: datetime) -> None:
+        raise Invalid(f"There is no CA named {name}.")
+
+
 class NoAliases:
     """DNS without any record."""
 
@@ -210,7 +224,16 @@ class Surroundings:
         return KIND.open(self.settings(options, **settings), self.resources())
 
     def resources(self) -> Resources:
-        return Resources(self.egress, self.memory, self.board, self.dns, self.names, self.clock, self.governor)
+        return Resources(
+            self.egress,
+            self.memory,
+            self.board,
+            self.dns,
+            self.names,
+            self.clock,
+            self.governor,
+            NoAuthorities(),
+        )
 
     def settings(self, options: str = "", **settings: str | None) -> IssuerSettings:
         return IssuerSettings(

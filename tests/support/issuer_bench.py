@@ -108,7 +108,8 @@ class Bench:
         core.broker.issuers.set(caller, vault, "ca", IssuerChanges(provider="Scripted"))
         found = {**kinds(), "scripted": self.kind, "silent": SilentKind(self.kind)}
         governor = Governor(self.store, self.clock)
-        self.issuers = Issuers(self.store, core.seal, self.clock, found, None, {}, None, governor)  # type: ignore[arg-type]
+        signers = core.broker.signers
+        self.issuers = Issuers(self.store, core.seal, self.clock, found, None, {}, None, governor, signers)  # type: ignore[arg-type]
         self.operations = self.worker("one")
         self.renewals = Renewals(self.store, self.issuers, self.operations, self.clock, Inbox(), core.broker.meters)
         self.certificates = Certificates(

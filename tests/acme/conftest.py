@@ -10,11 +10,12 @@ import pytest
 
 from certbroker.domain.operation import Problem
 from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable
-from issuers.acme import ACMEIssuer
+from issuers.acme import ACMEIssuer, abandoned, account
 from issuers.acme.authorizing import Authorizing
 from pebble.launcher import Pebble
-from tests.support.acme_ports import Board, MemoryJournal, Surroundings, loopback_egress
+from tests.support.acme_ports import Board, Crash, MemoryJournal, NoBoard, Surroundings, loopback_egress
 from tests.support.peers import require_pebble
+from tests.support.scripted_ca import ScriptedCA
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,24 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> Callable[[ACMEIssuer, IssuanceRe
 
 
 @pytest.fixture
+def crash_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Die the first time that the point is reached."""
+
+    def arm(point: str) -> None:
+        left = [point]
+
+        def reached(name: str) -> None:
+            if name in left:
+                left.remove(name)
+                raise Crash
+
+        for module in (account, abandoned):
+            monkeypatch.setattr(module, "failpoint", reached)
+
+    return arm
+
+
+@pytest.fixture
 def surround() -> Iterator[Callable[[Pebble], Surroundings]]:
     """Surroundings for a Pebble, with an empty memory and a listener where it looks for http-01 answers."""
     with ExitStack() as running:
@@ -71,3 +90,18 @@ def surround() -> Iterator[Callable[[Pebble], Surroundings]]:
 @pytest.fixture
 def ca(pebble: Pebble, surround: Callable[[Pebble], Surroundings]) -> Surroundings:
     return surround(pebble)
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedCA]:
+    """A CA that does what a test tells it; modules whose CA can do more define their own."""
+    with ScriptedCA() as ca:
+        yield ca
+
+
+@pytest.fixture
+def scripted_ca(scripted: ScriptedCA) -> Iterator[Surroundings]:
+    """Surroundings for the scripted CA."""
+    egress = loopback_egress(plain_http=True)
+    yield Surroundings(egress, NoBoard(), scripted.directory_url)
+    egress.close()

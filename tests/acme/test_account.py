@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,12 +11,13 @@ import pytest
 from certbroker.domain.errors import Invalid
 from certbroker.ports.egress import EgressFailed, OutsideResponse
 from certbroker.ports.issuer import HasAccount, IssuerUnavailable, RequestRefused, StillWaiting
-from issuers.acme import abandoned, account
 from pebble.launcher import Pebble
 from tests.support.acme_ports import (
+    Crash,
     MemoryJournal,
     NoBoard,
     Surroundings,
+    authorizing_stopped,
     drive,
     issued,
     loopback_egress,
@@ -32,12 +33,7 @@ Start = Callable[..., Pebble]
 
 ROLLOVER = ["acme.rollover.before", "acme.rollover.after-call", "acme.rollover.recorded"]
 DEACTIVATION = ["acme.deactivation.before", "acme.deactivation.after-call", "acme.deactivation.recorded"]
-ABANDON = ["acme.abandon.before", "acme.abandon.after-call"]
 MAC_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-
-
-class Crash(BaseException):
-    """The process dies."""
 
 
 class Lossy:
@@ -56,7 +52,9 @@ class Lossy:
         if hit and not self._after:
             raise EgressFailed("the request got lost", sent=False)
         response: OutsideResponse = self._egress.request(method, url, **more)
-        if hit:
+        if b"badNonce" in response.body:  # The CA has not done anything, and is asked again.
+            self.armed = self.armed or hit
+        elif hit:
             raise EgressFailed("the reply got lost")
         return response
 
@@ -77,30 +75,6 @@ class Counting:
 @pytest.fixture(scope="module")
 def pebble(start_pebble: Start) -> Pebble:
     return start_pebble(authz_reuse=0)
-
-
-@pytest.fixture
-def scripted() -> Iterator[ScriptedCA]:
-    with ScriptedCA() as ca:
-        yield ca
-
-
-@pytest.fixture
-def crash_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Die the first time that the point is reached."""
-
-    def arm(point: str) -> None:
-        left = [point]
-
-        def reached(name: str) -> None:
-            if name in left:
-                left.remove(name)
-                raise Crash
-
-        for module in (account, abandoned):
-            monkeypatch.setattr(module, "failpoint", reached)
-
-    return arm
 
 
 def certificate(ca: Surroundings, name: str = "www.example.org") -> None:
@@ -222,23 +196,6 @@ def test_an_order_whose_answers_have_the_old_key_is_made_again(pebble: Pebble, c
     issued(drive(ca.issuer(), request, journal))
 
     assert ca.board.answers == {}
-
-
-def authorizing_stopped(journal: MemoryJournal) -> Callable[[Surroundings, Any], None]:
-    """Go on until the answers are up, and the CA has not been told."""
-
-    def ask(ca: Surroundings, request: Any) -> None:
-        from issuers.acme import authorizing
-
-        def reached(name: str) -> None:
-            if name == "acme.challenge.before":
-                raise Crash
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(authorizing, "failpoint", reached)
-            ca.issuer().advance(request, journal)
-
-    return ask
 
 
 def test_many_workers_use_the_account_while_its_key_is_exchanged_again_and_again(
@@ -415,61 +372,4 @@ def test_a_refused_binding_is_refused(scripted: ScriptedCA) -> None:
 
     assert isinstance(reply, RequestRefused)
     assert "no such binding" in reply.problem.message
-    egress.close()
-
-
-def authorizations(ca: Surroundings, journal: MemoryJournal) -> list[str]:
-    """The statuses of the authorizations of the order in the journal."""
-    asking = ca.issuer()._account()
-    order = asking.fetch((journal.recorded("order") or {})["url"]).json()
-    return [asking.fetch(url).json()["status"] for url in order["authorizations"]]
-
-
-@pytest.fixture
-def slow(start_pebble: Start, surround: Surround) -> Surroundings:
-    """A CA that takes its time to look, so that there is something to abandon."""
-    return surround(start_pebble(authz_reuse=0, nonce_reject=0, validation_sleep=15))
-
-
-def test_an_abandoned_request_frees_its_pending_authorizations(slow: Surroundings) -> None:
-    request, journal = request_for("a.example.org", "b.example.org"), MemoryJournal()
-    with pytest.raises(Crash):
-        authorizing_stopped(journal)(slow, request)
-    assert ["pending", "pending"] == authorizations(slow, journal)
-
-    slow.issuer().abandon(request, journal)
-    slow.issuer().abandon(request, journal)
-
-    assert ["deactivated", "deactivated"] == authorizations(slow, journal)
-    assert {} == slow.board.answers
-
-
-@pytest.mark.parametrize("point", ABANDON)
-def test_a_crash_while_abandoning_is_made_up_for_when_it_is_repeated(
-    slow: Surroundings, crash_at: Callable[[str], None], point: str
-) -> None:
-    request, journal = request_for("a.example.org", "b.example.org"), MemoryJournal()
-    with pytest.raises(Crash):
-        authorizing_stopped(journal)(slow, request)
-    crash_at(point)
-    with pytest.raises(Crash):
-        slow.issuer().abandon(request, journal)
-
-    slow.issuer().abandon(request, journal)
-
-    assert {"deactivated"} <= {*authorizations(slow, journal)} <= {"deactivated", "pending"}
-    assert {} == slow.board.answers
-
-
-def test_what_a_ca_says_to_an_abandoned_order_stops_nothing(scripted: ScriptedCA) -> None:
-    egress = loopback_egress(plain_http=True)
-    ca = Surroundings(egress, NoBoard(), scripted.directory_url)
-    request, journal = request_for("www.example.org"), MemoryJournal()
-    with pytest.raises(Crash):
-        authorizing_stopped(journal)(ca, request)
-    scripted.fault("order", lambda exchange: exchange.problem(500, "serverInternal"))
-
-    ca.issuer().abandon(request, journal)
-
-    assert {} == ca.board.answers
     egress.close()

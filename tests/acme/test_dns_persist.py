@@ -238,12 +238,6 @@ def test_a_record_is_shown_for_dns_names_only(persist_ca: Surroundings, name: st
 
 
 @pytest.fixture
-def scripted() -> Iterator[ScriptedCA]:
-    with ScriptedCA() as ca:
-        yield ca
-
-
-@pytest.fixture
 def scripted_ca(scripted: ScriptedCA, server: AuthoritativeServer) -> Iterator[Surroundings]:
     egress = loopback_egress(plain_http=True)
     names = OutsideDNS(EgressPolicy(allowed_networks=LOOPBACK), (server.address,))

@@ -45,10 +45,8 @@ def scripted() -> Iterator[ScriptedCA]:
 
 
 @pytest.fixture
-def ca(scripted: ScriptedCA) -> Iterator[Surroundings]:
-    egress = loopback_egress(plain_http=True)
-    yield Surroundings(egress, NoBoard(), scripted.directory_url)
-    egress.close()
+def ca(scripted_ca: Surroundings) -> Surroundings:
+    return scripted_ca
 
 
 @pytest.fixture(scope="module")

@@ -45,13 +45,6 @@ def scripted() -> Iterator[ScriptedCA]:
         yield ca
 
 
-@pytest.fixture
-def scripted_ca(scripted: ScriptedCA) -> Iterator[Surroundings]:
-    egress = loopback_egress(plain_http=True)
-    yield Surroundings(egress, NoBoard(), scripted.directory_url)
-    egress.close()
-
-
 def renew(ca: Surroundings, old: x509.Certificate, journal: MemoryJournal, *names: str) -> x509.Certificate:
     return issued(drive(ca.issuer(), request_for(*(names or (NAME,)), replaces=old), journal))[0]
 

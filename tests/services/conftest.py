@@ -11,6 +11,7 @@ from certbroker.app import Core, open_core
 from certbroker.config import build
 from certbroker.domain.audit import Caller
 from certbroker.domain.objects import Vault
+from tests.support.delivery_bench import DeliveryBench
 
 
 @pytest.fixture
@@ -28,3 +29,8 @@ def caller() -> Caller:
 @pytest.fixture
 def vault(core: Core, caller: Caller) -> Vault:
     return core.broker.vaults.create(caller, "vault")
+
+
+@pytest.fixture
+def bench(core: Core, caller: Caller, vault: Vault) -> DeliveryBench:
+    return DeliveryBench(core, caller, vault)

@@ -7,11 +7,12 @@ import ipaddress
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -37,9 +38,13 @@ from certbroker.ports.issuer import (
     Resources,
     StillWaiting,
 )
-from issuers.acme import KIND, ACMEIssuer
+from issuers.acme import KIND, ACMEIssuer, authorizing
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
+
+class Crash(BaseException):
+    """The process dies."""
 
 
 class SystemClock:
@@ -302,3 +307,18 @@ def names_in(certificate: x509.Certificate) -> set[str]:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     dns = names.get_values_for_type(x509.DNSName)
     return {*dns, *(str(address) for address in names.get_values_for_type(x509.IPAddress))}
+
+
+def authorizing_stopped(journal: MemoryJournal) -> Callable[[Surroundings, IssuanceRequest], None]:
+    """Go on until the answers are up, and the CA has not been told."""
+
+    def ask(ca: Surroundings, request: IssuanceRequest) -> None:
+        def reached(name: str) -> None:
+            if name == "acme.challenge.before":
+                raise Crash
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(authorizing, "failpoint", reached)
+            ca.issuer().advance(request, journal)
+
+    return ask

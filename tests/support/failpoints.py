@@ -56,8 +56,8 @@ ELSEWHERE = {
     },
     **{f"revocation.{step}": "tests/faults/test_kill_revocation.py" for step in ("before", "after-call", "recorded")},
     **{f"drill.{step}": "tests/services/test_drills.py" for step in ("plan.before", "ask.before", "ask.after")},
-    "acme.abandon.before": "tests/acme/test_account.py",
-    "acme.abandon.after-call": "tests/acme/test_account.py",
+    "acme.abandon.before": "tests/acme/test_abandoning.py",
+    "acme.abandon.after-call": "tests/acme/test_abandoning.py",
 }
 
 # On the way of a renewal that the CA asked for: the look at the certificate, then the operation.

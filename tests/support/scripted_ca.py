@@ -256,3 +256,13 @@ class ScriptedCA:
         )
         self.issued.append(certificate)
         return certificate.public_bytes(Encoding.PEM)
+
+
+def dropped(exchange: Exchange) -> None:
+    """The connection is closed without an answer."""
+    exchange.drop()
+
+
+def server_error(exchange: Exchange) -> None:
+    """Something went wrong inside the CA."""
+    exchange.problem(500, "serverInternal")

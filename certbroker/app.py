@@ -7,7 +7,7 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -45,6 +45,8 @@ from certbroker.services.lifecycles import Lifecycles
 from certbroker.services.listings import Listings
 from certbroker.services.meters import Meters
 from certbroker.services.operations import Operations
+from certbroker.services.publications import Publications
+from certbroker.services.publishing import Lives, Publishing
 from certbroker.services.pulse import Pulse
 from certbroker.services.readiness import Readiness
 from certbroker.services.rehearsals import Rehearsals
@@ -59,6 +61,7 @@ from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
+from certbroker.store.published_files import PublishedFiles
 from certbroker.store.transaction import SQLTransaction
 from certbroker.unsealing import open_seal, setting
 from certbroker.web.hosts import Hosts
@@ -133,11 +136,16 @@ def lay_foundation(configuration: Configuration) -> Foundation:
     return Foundation(configuration, store, clock, tenant, lock, Meters(store, pulse), readiness)
 
 
-def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[str, IssuerKind] | None = None) -> Core:
+def unseal(
+    foundation: Foundation,
+    authority: str | None = None,
+    kinds: Mapping[str, IssuerKind] | None = None,
+    publication: str | None = None,
+) -> Core:
     """Open the seal and the use cases. May be tried again after it has raised Sealed.
 
-    `authority` is the broker's own URL, where its port is known only now. `kinds` of issuers, by provider in lower
-    case, stand beside those that are installed.
+    `authority` is the broker's own URL, and `publication` that of what its CAs publish, where ports are known only now.
+    `kinds` of issuers, by provider in lower case, stand beside those that are installed.
     """
     from issuers import kinds as installed
 
@@ -163,7 +171,7 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
     )
     resources = NotifierResources(egress, clock, urlsplit(hosts.authority).hostname or hosts.base_domain)
     found = {**installed(), **(kinds or {})}
-    signers = Signers(store, seal, keystore, _publication(configuration))
+    signers = Signers(store, seal, keystore, publication or publication_of(configuration))
     issuers = Issuers(store, seal, clock, found, egress, _publishers(configuration, names), names, governor, signers)
     meters = foundation.meters
     operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
@@ -172,6 +180,7 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
     rehearsals = Rehearsals(issuers, keystore, clock)
     sign_in = None if mail is None else partial(try_out, mail)
     readiness = foundation.readiness
+    lives = Lives(timedelta(hours=configuration.pki.crl_hours), timedelta(hours=configuration.pki.ocsp_hours))
     doctor = Doctor(store, clock, issuers, rotation, readiness, rehearsals, egress, reach, sign_in)
     broker = Broker(
         store=store,
@@ -206,6 +215,7 @@ def unseal(foundation: Foundation, authority: str | None = None, kinds: Mapping[
         drills=Drills(store, issuers, renewals, clock, inbox),
         signers=signers,
         authorities=Authorities(store, seal, keystore, clock, signers),
+        publishing=Publishing(store, signers, clock, _published_files(foundation), lives),
     )
     readiness.sealed = None
     return Core(configuration, broker, seal, foundation.tenant, inbox, egress, reach, foundation)
@@ -215,6 +225,23 @@ def authority_of(configuration: Configuration, port: int) -> str:
     """The URL under which clients reach the token endpoint, when HTTPS is served on this port."""
     server = configuration.server
     return (server.authority or f"https://login.{server.base_domain}:{{port}}").replace("{port}", str(port))
+
+
+def publication_of(configuration: Configuration, port: int | None = None) -> str | None:
+    """The URL under which what belongs to the broker's CAs is published, on this port or the one that is configured."""
+    section = configuration.pki
+    if section.listen is None or section.url is None:
+        return None
+    return section.url.replace("{port}", str(port or split_address(section.listen)[1]))
+
+
+def publications_of(foundation: Foundation) -> Publications:
+    """What has been published, whether or not the seal can be opened."""
+    return Publications(foundation.store, _published_files(foundation), foundation.clock)
+
+
+def _published_files(foundation: Foundation) -> PublishedFiles:
+    return PublishedFiles(foundation.configuration.data.directory / "published")
 
 
 def hosts_of(foundation: Foundation, authority: str) -> Hosts:
@@ -229,6 +256,7 @@ def _release_leases(transaction: SQLTransaction, now: datetime) -> None:
     transaction.revocations.release_all(now)
     transaction.drills.release_all(now)
     transaction.channels.release_all()
+    transaction.publications.release_all(now)
 
 
 def _egress_policy(configuration: Configuration) -> EgressPolicy:
@@ -240,14 +268,6 @@ def _egress_policy(configuration: Configuration) -> EgressPolicy:
         trust=tuple(str(path) for path in section.trust),
         proxy=section.proxy,
     )
-
-
-def _publication(configuration: Configuration) -> str | None:
-    """The URL under which what belongs to the broker's CAs is published."""
-    section = configuration.pki
-    if section.listen is None or section.url is None:
-        return None
-    return section.url.replace("{port}", str(split_address(section.listen)[1]))
 
 
 def _names(configuration: Configuration, policy: EgressPolicy) -> OutsideDNS:

@@ -283,9 +283,9 @@ class PKISection(_Section):
     url: str | None = None
     """The http URL under which everybody reaches that listener; it is put into certificates. `{port}` is its port."""
     crl_hours: Annotated[float, Field(ge=2, le=8760)] = 168.0
-    """Hours that a CRL holds. The next one is made at the latest when half of them have passed."""
+    """Hours that a CRL holds, of a CA that says nothing else. The next one is made when half of them have passed."""
     ocsp_hours: Annotated[float, Field(ge=2, le=8760)] = 96.0
-    """Hours that an OCSP reply holds. The next one is made at the latest when half of them have passed."""
+    """Hours that an OCSP reply holds. The next one is made when half of them have passed."""
 
     @field_validator("listen")
     @classmethod

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
-from certbroker.app import Core, Foundation, authority_of, hosts_of, unseal
+from certbroker.app import Core, Foundation, authority_of, hosts_of, publication_of, publications_of, unseal
 from certbroker.config import ConfigurationError, split_address
 from certbroker.domain.errors import Sealed
 from certbroker.engine.scheduler import Engine
@@ -27,6 +28,7 @@ from certbroker.web.akv.vault import VaultApp
 from certbroker.web.challenges import ChallengeApp
 from certbroker.web.monitoring import MonitoringApp
 from certbroker.web.own import own_site
+from certbroker.web.publication import PublicationApp
 from certbroker.web.sealed import Entrance, SealedSite
 from certbroker.web.server import Certificate, Listener, bind
 from certbroker.web.site import Site
@@ -53,6 +55,7 @@ class Application:
         self.hosts = hosts_of(foundation, self.authority)
         self.server_certificate: ServerCertificate | None = None
         self._foundation = foundation
+        self._publication = _publication(foundation)
         self._prepare = prepare
         self._core: Core | None = None
         self._sealed = SealedSite(self.hosts)
@@ -82,6 +85,15 @@ class Application:
         """Where health and metrics are told; None where they are not."""
         return None if self._monitoring is None else self._monitoring.port
 
+    @property
+    def publication_url(self) -> str | None:
+        """Where private CAs publish; None where they do not."""
+        return (
+            None
+            if self._publication is None
+            else publication_of(self._foundation.configuration, self._publication.port)
+        )
+
     async def run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         """Serve until `stop` is set; `ready` is called once the broker is open and requests are answered."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_REQUEST_THREADS, "request"))
@@ -93,6 +105,8 @@ class Application:
         await self._listener.start()
         if self._monitoring is not None:
             await self._monitoring.start()
+        if self._publication is not None:
+            await self._publication.start()
         loop = asyncio.get_running_loop()
         watcher = loop.create_task(self._watch_certificate())
         supervision = Supervision(os.environ)
@@ -120,6 +134,8 @@ class Application:
             await listener.stop()
         if self._monitoring is not None:
             await self._monitoring.stop()
+        if self._publication is not None:
+            await self._publication.stop()
         feeding.cancel()
 
     def _challenge_listeners(self, core: Core) -> list[Listener | ValidationListener]:
@@ -154,7 +170,7 @@ class Application:
 
     def _open(self) -> None:
         """Open the seal, and let the broker answer instead of the notice that it is sealed. Raises Sealed."""
-        core = unseal(self._foundation, self.authority)
+        core = unseal(self._foundation, self.authority, publication=self.publication_url)
         self._prepare(core)
         own = _server_certificate(core, self.authority)
         if own is not None:
@@ -214,6 +230,15 @@ def _monitoring(foundation: Foundation) -> Listener | None:
     limit = section.certificate_metrics
     metrics = Metrics(foundation.store, foundation.clock, foundation.meters, readiness, limit)
     return Listener(listening, MonitoringApp(readiness, metrics))
+
+
+def _publication(foundation: Foundation) -> Listener | None:
+    """The listener of private CAs, which is there from the start, sealed or not."""
+    section = foundation.configuration.pki
+    if section.listen is None or section.url is None:
+        return None
+    app = PublicationApp(publications_of(foundation), foundation.clock, urlsplit(section.url).path)
+    return Listener(_bind("pki.listen", section.listen), app)
 
 
 def _server_certificate(core: Core, authority: str) -> ServerCertificate | None:

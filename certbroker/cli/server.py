@@ -146,6 +146,7 @@ def _dev_configuration(
             "dns": publishers,
             "log": {"level": "info", "format": "text"},
             "monitoring": {"listen": "127.0.0.1:0"},
+            "pki": {"listen": "127.0.0.1:0", "url": "http://127.0.0.1:{port}"},
         }
     )
 
@@ -190,6 +191,7 @@ def _announce(application: Application, data: Path, env_file: Path, client_id: s
         "NODE_EXTRA_CA_CERTS": authority,
         "CERTBROKER_ADMIN_URL": application.authority,
         "CERTBROKER_MONITORING_URL": f"http://127.0.0.1:{application.monitoring_port}",
+        "CERTBROKER_PUBLICATION_URL": application.publication_url or "",
     }
     _write_private(env_file, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
     _console.print(

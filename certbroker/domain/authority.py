@@ -103,8 +103,8 @@ class Authority:
     settings: AuthoritySettings
     created: int
     sealed_key: SealedBytes | None = None
-    crl_number: int = 0
-    crl_act_at: datetime | None = None
+    crl_number: int = field(default=0, compare=False)
+    crl_act_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from certbroker.engine.drill import DrillSweep
 from certbroker.engine.issue import IssueSweep
 from certbroker.engine.notify import NotifySweep
+from certbroker.engine.publish import PublishSweep
 from certbroker.engine.renew import RenewSweep
 from certbroker.engine.revoke import RevokeSweep
 from certbroker.services.broker import Broker
@@ -50,6 +51,7 @@ class Engine:
         self._renew = RenewSweep(broker.renewals)
         self._revoke = RevokeSweep(broker.revocations)
         self._drill = DrillSweep(broker.drills)
+        self._publish = PublishSweep(broker.publishing)
         self._notify = NotifySweep(broker.deliveries, inbox)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -61,8 +63,12 @@ class Engine:
     def start(self) -> None:
         self._ticker.add_job(self._inbox.wake, "interval", seconds=_TICK_SECONDS, id="tick")
         self._ticker.add_job(self._look_after, "interval", seconds=_TICK_SECONDS, id="renewals")
-        self._ticker.add_job(self._sweep_revocations, "interval", seconds=_TICK_SECONDS, id="revocations")
-        self._ticker.add_job(self._sweep_drills, "interval", seconds=_TICK_SECONDS, id="drills")
+        for part, sweep in (
+            (Part.REVOKE, self._revoke.sweep),
+            (Part.DRILL, self._drill.sweep),
+            (Part.PUBLISH, self._publish.sweep),
+        ):
+            self._ticker.add_job(self._sweep, "interval", (part, sweep), seconds=_TICK_SECONDS, id=part)
         self._ticker.add_job(self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", next_run_time=datetime.now(UTC))
         self._ticker.add_job(
             self._housekeeping,
@@ -88,6 +94,7 @@ class Engine:
         self._thread.join()
         self._renew.stop()
         self._revoke.stop()
+        self._publish.stop()
         self._issue.stop()
         self._notify.stop()
 
@@ -129,19 +136,12 @@ class Engine:
         with self._meters.sweeping(Part.RENEW):
             return self._renew.sweep()
 
-    def _sweep_revocations(self) -> None:
+    def _sweep(self, part: Part, sweep: Callable[[], object]) -> None:
         try:
-            with self._meters.sweeping(Part.REVOKE):
-                self._revoke.sweep()
+            with self._meters.sweeping(part):
+                sweep()
         except Exception:
-            _log.exception("sweep failed")
-
-    def _sweep_drills(self) -> None:
-        try:
-            with self._meters.sweeping(Part.DRILL):
-                self._drill.sweep()
-        except Exception:
-            _log.exception("sweep failed")
+            _log.exception("sweep failed", part=part)
 
     def _beat(self) -> None:
         """Leave a mark in the database. It has a thread of its own, so that no chore can keep it from its turn."""
@@ -164,7 +164,8 @@ class Engine:
     def _seldom(self) -> None:
         """Chores that look at much."""
         broker = self._broker
-        for chore in (broker.deliveries.prune, broker.digests.publish_due, broker.drills.forget_old):
+        mine = (broker.deliveries.prune, broker.digests.publish_due, broker.drills.forget_old)
+        for chore in (*mine, self._publish.tidy):
             try:
                 chore()
             except Exception:

@@ -24,6 +24,7 @@ from certbroker.services.lifecycles import Lifecycles
 from certbroker.services.listings import Listings
 from certbroker.services.meters import Meters
 from certbroker.services.operations import Operations
+from certbroker.services.publishing import Publishing
 from certbroker.services.readiness import Readiness
 from certbroker.services.renewals import Renewals
 from certbroker.services.revocation import Revocations
@@ -73,3 +74,4 @@ class Broker:
     drills: Drills
     signers: Signers
     authorities: Authorities
+    publishing: Publishing

@@ -25,6 +25,8 @@ class Part(StrEnum):
     """Asks again for revocations that a CA has not answered."""
     DRILL = "drill"
     """Plans and performs the replacement of everything from one issuer."""
+    PUBLISH = "publish"
+    """Makes the CRLs and OCSP replies of private CAs."""
     NOTIFY = "notify"
     """Delivers events."""
     BEAT = "beat"
@@ -33,14 +35,7 @@ class Part(StrEnum):
 
 # Each comes round every second, the mark every 30 seconds. After so many without one that has succeeded something is
 # wrong: a sweep that hangs, a database that takes nothing.
-SILENCE: Final = {
-    Part.ISSUE: 60.0,
-    Part.RENEW: 60.0,
-    Part.REVOKE: 60.0,
-    Part.DRILL: 60.0,
-    Part.NOTIFY: 60.0,
-    Part.BEAT: 120.0,
-}
+SILENCE: Final = {**dict.fromkeys(Part, 60.0), Part.BEAT: 120.0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _WHAT: Final = {
     Part.RENEW: "The engine has not looked after certificates",
     Part.REVOKE: "The engine has not seen to revocations",
     Part.DRILL: "The engine has not gone on with drills",
+    Part.PUBLISH: "The engine has not seen to what private CAs publish",
     Part.NOTIFY: "The engine has not delivered events",
     Part.BEAT: "The database has not been written",
 }

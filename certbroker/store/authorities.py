@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, func, update
+from sqlalchemy import and_, bindparam, delete, update
 from sqlmodel import col
 
 from certbroker.domain.authority import Authority, AuthoritySettings, AuthorityState, Issued
 from certbroker.domain.records import SealedBytes
 from certbroker.store.moments import micros, moment
+from certbroker.store.publications import Publications
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import AuthorityRow, IssuedRow
 
@@ -36,11 +37,6 @@ _CHILDREN = Statement(choose(*_COLUMNS).where(col(_a.parent) == bindparam("paren
 _ADD = insertion(_a)
 _SET_STATE = Statement(update(_a).where(_THIS).values(state=bindparam("new_state")))
 _SET_SETTINGS = Statement(update(_a).where(_THIS).values(settings=bindparam("new_settings")))
-_PUBLISH_SOON = Statement(
-    update(_a)
-    .where(_THIS, col(_a.crl_act_at).is_not(None))
-    .values(crl_act_at=func.min(col(_a.crl_act_at), bindparam("new_act_at")))
-)
 
 _ISSUED_COLUMNS = (
     _i.authority, _i.serial, _i.sha256, _i.vault_id, _i.name, _i.version, _i.profile, _i.not_after, _i.shard,
@@ -59,6 +55,7 @@ _REVOKE = Statement(
     update(_i)
     .where(_ENTRY, col(_i.revoked).is_(None))
     .values(revoked=bindparam("new_revoked"), reason=bindparam("new_reason"))
+    .returning(col(_i.shard))
 )
 _OVER = choose(_i.authority, _i.serial).where(col(_i.not_after) < bindparam("before")).limit(bindparam("count"))
 _HAS_OVER = Statement(_OVER)
@@ -70,10 +67,11 @@ _SETTINGS: Final = msgspec.json.Decoder(AuthoritySettings)
 class Authorities:
     """CAs by their names, and what they have issued by serial number. Names are found without regard to case."""
 
-    __slots__ = ("_cursor",)
+    __slots__ = ("_cursor", "_publications")
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
+        self._publications = Publications(cursor)
 
     def get(self, authority: str) -> Authority | None:
         """The generation with this id."""
@@ -136,11 +134,13 @@ class Authorities:
         _SET_SETTINGS.run(self._cursor, id=authority, new_settings=_encode(settings))
 
     def publish_soon(self, authority: str, now: datetime) -> None:
-        """Have a new CRL made, because a certificate was revoked."""
-        _PUBLISH_SOON.run(self._cursor, id=authority, new_act_at=micros(now))
+        """Have what the CA publishes looked at, because its settings have changed."""
+        self._publications.soon(authority, now)
 
     def record(self, issued: Issued) -> None:
-        """Enter a certificate into its CA's ledger. An entry that is there stays as it is."""
+        """Enter a certificate into its CA's ledger, and have it published that it is good. An entry that is there stays
+        as it is.
+        """
         _RECORD.run(
             self._cursor,
             authority=issued.authority,
@@ -156,6 +156,7 @@ class Authorities:
             revoked=issued.revoked,
             reason=issued.reason,
         )
+        self._publications.issued(issued.authority, issued.serial)
 
     def issued(self, authority: str, serial: str) -> Issued | None:
         """The entry of a certificate."""
@@ -168,13 +169,11 @@ class Authorities:
 
     def revoke(self, authority: str, serial: str, now: datetime, reason: int) -> bool:
         """Mark a certificate as revoked, and have that published; False when it was already, and nothing changes."""
-        seconds = int(now.timestamp())
-        done = _REVOKE.run(
-            self._cursor, authority=authority, serial=serial, new_revoked=seconds, new_reason=reason
-        ).rowcount
-        if done:
-            self.publish_soon(authority, now)
-        return bool(done)
+        revoked = int(now.timestamp())
+        row = _REVOKE.one(self._cursor, authority=authority, serial=serial, new_revoked=revoked, new_reason=reason)
+        if row is not None:
+            self._publications.revoked(authority, row[0], serial, now)
+        return row is not None
 
     def has_expired(self, before: int) -> bool:
         """Whether there is an entry of a certificate that expired before then."""

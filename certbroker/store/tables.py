@@ -319,7 +319,16 @@ class IssuedRow(SQLModel, table=True):
     __tablename__ = "issued"
     __table_args__ = (
         Index("issued_expiring", "not_after"),
-        Index("issued_revoked", "authority", "shard", sqlite_where=text("revoked IS NOT NULL")),
+        # All that a CRL has of it, so that one of a million entries is read from the index alone.
+        Index(
+            "issued_revoked",
+            "authority",
+            "shard",
+            "not_after",
+            "revoked",
+            "reason",
+            sqlite_where=text("revoked IS NOT NULL"),
+        ),
         # Serial numbers come in no order: one tree to put each into, not two.
         {"sqlite_with_rowid": False},
     )
@@ -380,6 +389,57 @@ class ReplacementRow(SQLModel, table=True):
     reason: str = ""
     expected: int | None = Field(default=None, sa_column=_big(nullable=True))
     at: int | None = Field(default=None, sa_column=_big(nullable=True))
+
+
+class RevocationListRow(SQLModel, table=True):
+    """The CRL of one shard of a CA: the newest that is published, none before the first. Times in microseconds.
+
+    `sha256` is of the list, and names its file. `act_at` is when the next one is due; `fence` counts the revocations
+    that it is due for.
+    """
+
+    __tablename__ = "revocation_lists"
+
+    authority: str = Field(primary_key=True)
+    shard: int = Field(primary_key=True)
+    number: int = Field(default=0, sa_column=_big())
+    sha256: str | None = None
+    size: int = Field(default=0, sa_column=_big())
+    this_update: int | None = Field(default=None, sa_column=_big(nullable=True))
+    next_update: int | None = Field(default=None, sa_column=_big(nullable=True))
+    act_at: int = Field(sa_column=_big())
+    fence: int = 0
+    partial: int = 0
+
+
+class StatusReplyRow(SQLModel, table=True):
+    """The OCSP replies about one certificate, for clients that name it by SHA-1 and by SHA-256. Times in microseconds.
+
+    `act_at` is when the next ones are due; `fence` counts what they are due for.
+    """
+
+    __tablename__ = "status_replies"
+    __table_args__ = (Index("status_replies_due", "authority", "act_at"),)
+
+    authority: str = Field(primary_key=True)
+    serial: str = Field(primary_key=True)
+    this_update: int | None = Field(default=None, sa_column=_big(nullable=True))
+    next_update: int | None = Field(default=None, sa_column=_big(nullable=True))
+    act_at: int = Field(sa_column=_big())
+    fence: int = 0
+    sha1: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    sha256: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+
+
+class PublishingProblemRow(SQLModel, table=True):
+    """Why a CA cannot publish now. There is none for a CA that can."""
+
+    __tablename__ = "publishing_problems"
+
+    authority: str = Field(primary_key=True)
+    since: int = Field(sa_column=_big())
+    failures: int
+    problem: str = Field(sa_column=Column(Text, nullable=False))
 
 
 class BudgetRow(SQLModel, table=True):

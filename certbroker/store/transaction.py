@@ -16,6 +16,7 @@ from certbroker.store.objects import Objects
 from certbroker.store.operations import Operations
 from certbroker.store.outbox import Outbox
 from certbroker.store.overviews import Overviews
+from certbroker.store.publications import Publications
 from certbroker.store.revocations import Revocations
 from certbroker.store.statement import Cursor
 from certbroker.store.totals import Totals
@@ -38,6 +39,7 @@ class SQLTransaction:
         "operations",
         "outbox",
         "overviews",
+        "publications",
         "revocations",
         "totals",
         "vaults",
@@ -52,6 +54,7 @@ class SQLTransaction:
         self.channels = Channels(cursor)
         self.outbox = Outbox(cursor)
         self.overviews = Overviews(cursor)
+        self.publications = Publications(cursor)
         self.revocations = Revocations(cursor)
         self.authorities = Authorities(cursor)
         self.drills = Drills(cursor)

@@ -27,6 +27,8 @@ def test_an_engine_that_stands_still_is_told_part_by_part(core: Core, stopwatch:
     assert [
         "The engine has not looked after certificates for 121 seconds.",
         "The engine has not seen to revocations for 121 seconds.",
+        "The engine has not gone on with drills for 121 seconds.",
+        "The engine has not seen to what private CAs publish for 121 seconds.",
         "The engine has not delivered events for 121 seconds.",
         "The database has not been written for 121 seconds.",
     ] == core.broker.readiness.reasons()
@@ -41,7 +43,7 @@ def test_a_short_silence_is_nothing(core: Core, stopwatch: Stopwatch) -> None:
 def test_a_sweep_that_fails_is_no_sign_of_life_and_its_error_is_the_reason(core: Core, stopwatch: Stopwatch) -> None:
     for _ in range(7):
         stopwatch.seconds += 10
-        for part in (Part.ISSUE, Part.REVOKE, Part.NOTIFY):
+        for part in set(Part) - {Part.RENEW, Part.BEAT}:
             core.broker.meters.pulse.beat(part)
         with pytest.raises(sqlite3.OperationalError), core.broker.meters.sweeping(Part.RENEW):
             raise sqlite3.OperationalError("disk I/O error")

@@ -21,6 +21,7 @@ WALKS = {
     "identity": {"_LIST", "_ASSIGNMENTS"},
     "issuers": {"_HEALTHS", "_EXPIRE_CHALLENGES"},
     "lifecycles": {"_COUNT"},
+    "publications": {"_EVERYWHERE", "_PUBLISHED", "_PROBLEMS"},
     "totals": {"_WAITING", "_HOW_MANY", "_CURRENT"},
     "vaults": {"_FIND", "_LIST", "_KEKS"},
 }

@@ -1,0 +1,87 @@
+"""What a private CA publishes about its certificates, and when it is published anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+# At the latest after so long every CA is looked at, whatever was planned: a clock may have been wrong when it was.
+LONGEST_WAIT: Final = timedelta(hours=1)
+
+# Caches keep what they have for so long at most, so that a revocation is seen everywhere soon after.
+_FRESH: Final = timedelta(hours=1)
+
+# A list may be made anew for every revocation while that costs little. Making a megabyte takes some 60 ms.
+_BYTES_PER_SECOND: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """The newest CRL of a shard. `sha256` names its content; it is None, and so are the times, before the first.
+
+    `act_at` is when the next one is due; `fence` counts the revocations that have made it due. `partial` is whether it
+    says of itself that it does not have all revocations of its issuer.
+    """
+
+    authority: str
+    shard: int
+    number: int
+    sha256: str | None
+    size: int
+    this_update: datetime | None
+    next_update: datetime | None
+    act_at: datetime
+    fence: int
+    partial: bool = False
+
+    @property
+    def pause(self) -> timedelta:
+        """How long there is none after this one: the more, the longer it is."""
+        return timedelta(seconds=self.size // _BYTES_PER_SECOND)
+
+    def is_due(self, now: datetime, longest: timedelta) -> bool:
+        """Whether another one is to be made. `longest` is the longest time between two: what is planned for later, or
+        was made later than now, comes from a clock that has been set back.
+        """
+        if self.this_update is None or self.this_update > now or self.act_at > now + longest:
+            return True
+        return self.act_at <= now and self.this_update + self.pause <= now
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReply:
+    """The OCSP replies about one certificate that are published, by the hash that names it."""
+
+    this_update: datetime
+    next_update: datetime
+    by_hash: dict[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DueReply:
+    """A certificate about which replies are to be signed. Times in Unix seconds; `revoked` is None while it is good.
+
+    `not_after` is None where the CA's ledger has no such certificate any more.
+    """
+
+    serial: str
+    fence: int
+    not_after: int | None
+    revoked: int | None
+    reason: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishingProblem:
+    """Why a CA cannot publish, since when, and how often it has tried."""
+
+    authority: str
+    since: datetime
+    failures: int
+    problem: str
+
+
+def fresh_for(next_update: datetime, now: datetime) -> int:
+    """For how many seconds a cache may keep something without asking; 0 for what has passed its time."""
+    return max(0, int(min(_FRESH, next_update - now).total_seconds()))

@@ -156,6 +156,11 @@ class SimulatedCA:
         self._key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         self._certificate = self._own_certificate()
 
+    @property
+    def counters(self) -> tuple[Counters, ...]:
+        """What it limits."""
+        return self._by_account, self._for_domain, self._for_names, self._failures
+
     def is_up(self, moment: datetime) -> bool:
         return not any(span.holds(moment) for span in self._outages)
 

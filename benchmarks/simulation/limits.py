@@ -6,6 +6,7 @@ A counter holds a number of places that grows evenly with time up to what is all
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -41,9 +42,10 @@ class Counter:
         # A place that is whole but for rounding is whole.
         return timedelta(0) if free > 1 - 1e-6 else (1 - free) / self._allowed.count * self._allowed.period
 
-    def take(self, now: datetime) -> None:
-        """Take one, whether or not there is one; never below none."""
+    def take(self, now: datetime) -> float:
+        """Take one, whether or not there is one; never below none. Returns which part is used then."""
         self._free, self._at = max(0.0, self._free_at(now) - 1), now
+        return 1 - self._free / self._allowed.count
 
     def _free_at(self, now: datetime) -> float:
         back = (now - self._at) / self._allowed.period * self._allowed.count
@@ -51,10 +53,11 @@ class Counter:
 
 
 class Counters:
-    """A counter of one sort for each subject."""
+    """A counter of one sort for each subject. `on_use` is told which part of one is used, each time it grows."""
 
     def __init__(self, allowed: Allowed, what: str) -> None:
         self.what = what
+        self.on_use: Callable[[datetime, float], None] = lambda now, used: None
         self._allowed = allowed
         self._counters: dict[str, Counter] = {}
 
@@ -63,4 +66,4 @@ class Counters:
         return timedelta(0) if counter is None else counter.wait(now)
 
     def take(self, subject: str, now: datetime) -> None:
-        self._counters.setdefault(subject, Counter(self._allowed, now)).take(now)
+        self.on_use(now, self._counters.setdefault(subject, Counter(self._allowed, now)).take(now))

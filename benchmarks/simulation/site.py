@@ -1,15 +1,15 @@
-"""A broker that lives in simulated time: the real core on a real database, woken by hand instead of by the engine."""
+"""A broker that lives in simulated time: the real core on a database in memory, woken by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 from benchmarks.simulation.ca import Issued
+from benchmarks.simulation.memory import MemoryDatabase
 from benchmarks.simulation.world import SILENT, SUGGESTING, Wanted
 from certbroker.app import Core, lay_foundation, unseal
 from certbroker.config import build
@@ -17,16 +17,14 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.keys import KeySpec
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.objects import Changes, Kind, Vault
+from certbroker.domain.operation import Completed
 from certbroker.domain.policy import AUTO_RENEW, CertificatePolicy, LifetimeAction, SubjectAlternativeNames
 from certbroker.ports.issuer import IssuerKind
 from certbroker.services.issuers import IssuerChanges
-from certbroker.store.writer import _GROUP, Work, Writer, _Job
 
 # As many as the engine takes at once (certbroker/engine).
 _LOOKS = 200
 _OPERATIONS = 256
-
-T = TypeVar("T")
 
 _OPERATOR = Caller("operator", "Simulation")
 
@@ -34,6 +32,10 @@ _OPERATOR = Caller("operator", "Simulation")
 _DAYS_BEFORE = LifetimeAction(AUTO_RENEW, days_before_expiry=30)
 _PERCENTAGE = LifetimeAction(AUTO_RENEW, lifetime_percentage=80)
 _LONG_LIFE = timedelta(days=200)
+
+
+# Why a certificate is made that somebody asks for. All others are renewals.
+FIRST = "First"
 
 
 class BrokerClock:
@@ -46,36 +48,15 @@ class BrokerClock:
         return self.moment
 
 
-class WriterHere(Writer):
-    """The store's writer without its thread: what is written is committed by whoever writes it.
-
-    Nobody else writes in the simulation, and to wake a thread takes longer than to write.
-    """
-
-    def write(self, work: Work[T]) -> T:
-        outcome = self.write_all([work])[0]
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
-        outcomes: list[T | BaseException] = []
-        cursor = self._connection.cursor()
-        for start in range(0, len(works), _GROUP):
-            jobs = [_Job(work, Future()) for work in works[start : start + _GROUP]]
-            self._commit(cursor, jobs)
-            outcomes += [job.error or job.result for job in jobs]
-        return outcomes
-
-
 class Site:
     """The broker, with a vault for each team that has asked for certificates."""
 
     def __init__(self, directory: Path, clock: BrokerClock, kinds: Mapping[str, IssuerKind]) -> None:
         self.clock = clock
         self.looks = 0
+        self.on_certificate: Callable[[str], None] = lambda why: None
         foundation = lay_foundation(build({"data": {"directory": directory}}))
-        foundation.store._writer.__class__ = WriterHere
+        self.database = MemoryDatabase(foundation.store)
         self.core: Core = unseal(replace(foundation, clock=clock), kinds=kinds)
         self._broker = self.core.broker
         self._vaults: dict[str, Vault] = {}
@@ -118,6 +99,10 @@ class Site:
         broker.governor.tidy()
         broker.operations.bring_forward()
 
+    def health(self) -> Counter[Health]:
+        """How many certificates are in which health."""
+        return Counter(self._broker.store.glance().lifecycles.counts())
+
     def unwell(self, expected: Mapping[Wanted, Issued | None]) -> list[str]:
         """What the broker has otherwise than it should: each certificate is the newest of its CA, and looked after."""
         store, found = self._broker.store, []
@@ -145,7 +130,12 @@ class Site:
         operations = self._broker.operations
         claimed = operations.claim(operations.due(_OPERATIONS))
         if claimed:
-            operations.settle([operations.step(operation) for operation in claimed])
+            settlements = [operations.step(operation) for operation in claimed]
+            operations.settle(settlements)
+            for settlement in settlements:
+                if isinstance(settlement.state, Completed):
+                    cause = settlement.operation.cause
+                    self.on_certificate(FIRST if cause is None else str(cause.trigger))
         return len(claimed)
 
 

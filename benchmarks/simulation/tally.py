@@ -35,6 +35,12 @@ class Tally:
     replaced_for_incident: list[timedelta] = field(default_factory=list)
     orders_by_week: Counter[int] = field(default_factory=Counter)
     orders_by_hour: Counter[int] = field(default_factory=Counter)
+    certificates_by_week: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """By week and by why they were made: the trigger of the renewal, or `First`."""
+    health_by_week: dict[int, Counter[str]] = field(default_factory=dict)
+    """By week, how many certificates were in which health, at that hour of the week at which most were not well."""
+    most_used: dict[tuple[int, str], float] = field(default_factory=dict)
+    """By week and limit, the largest part of it that was used up for anything."""
     least_left: dict[int, float] = field(default_factory=dict)
     """By week, the smallest part of its life that a certificate had left when its successor came; 0 for none."""
     looks: int = 0
@@ -58,6 +64,11 @@ def together(tallies: Sequence[Tally]) -> Tally:
         sums.replaced_for_incident += tally.replaced_for_incident
         sums.orders_by_week += tally.orders_by_week
         sums.orders_by_hour += tally.orders_by_hour
+        sums.certificates_by_week += tally.certificates_by_week
+        for week, health in tally.health_by_week.items():
+            sums.health_by_week[week] = sums.health_by_week.get(week, Counter()) + health
+        for key, used in tally.most_used.items():
+            sums.most_used[key] = max(used, sums.most_used.get(key, 0.0))
         for week, left in tally.least_left.items():
             sums.least_left[week] = min(left, sums.least_left.get(week, 1.0))
         sums.looks += tally.looks

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from benchmarks.simulation.ca import Issued, SimulatedCA
 from benchmarks.simulation.tally import Tally
 from benchmarks.simulation.world import DAY, HOUR
+from certbroker.domain.lifecycle import Health
 
 # A broker that has found its CA away asks again after an hour at the latest. A certificate that ends sooner than this
 # after its CA has come back is lost to the outage, not to the broker.
 _BACK_FOR = 2 * HOUR
 
 _WEEK = 7 * DAY
+_ILL = (Health.FAILING, Health.NEEDS_PERSON, Health.EXPIRED)
 
 
 class Watch:
@@ -39,6 +42,27 @@ class Watch:
             heapq.heappush(self._ends, (made.not_after, made.names, made.sha256, ca))
 
         return issued
+
+    def uses(self, what: str) -> Callable[[datetime, float], None]:
+        """What a CA tells of one of its limits."""
+        most = self._tally.most_used
+
+        def used(at: datetime, part: float) -> None:
+            key = (at - self._start) // _WEEK, what
+            most[key] = max(part, most.get(key, 0.0))
+
+        return used
+
+    def made(self, at: datetime, why: str) -> None:
+        """A certificate has come to the broker."""
+        self._tally.certificates_by_week[(at - self._start) // _WEEK, why] += 1
+
+    def health(self, at: datetime, counts: Mapping[Health, int]) -> None:
+        """How the certificates are."""
+        week = (at - self._start) // _WEEK
+        worst = self._tally.health_by_week.get(week)
+        if worst is None or sum(counts[each] for each in _ILL) > sum(worst[each] for each in _ILL):
+            self._tally.health_by_week[week] = Counter({str(each): count for each, count in counts.items()})
 
     def look(self, now: datetime) -> None:
         """Find what has ended without a successor."""

@@ -45,7 +45,7 @@ class Simulation:
         self._clock = BrokerClock(world.start)
         kind = SimulatedKind(self.cas, ask_again, self._count_question)
         self.site = Site(directory, self._clock, {"simulated": kind})
-        self._directory = directory
+        self.site.on_certificate = lambda why: self._watch.made(self.now, why)
         self._to_ask = sorted(world.certificates, key=lambda wanted: wanted.at, reverse=True)
         edges = {edge for jump in world.jumps for edge in (jump.span.start, jump.span.end)}
         self._chores = sorted((edge + _AFTER_JUMP for edge in edges), reverse=True)
@@ -74,6 +74,7 @@ class Simulation:
             self._next_chores = self.now + _KEEP_HOUSE
             self.site.keep_house()
         self.site.work()
+        self._watch.health(self.now, self.site.health())
         self._watch.look(self.now)
 
     def _sleep(self) -> None:
@@ -103,6 +104,8 @@ class Simulation:
             chance=random.Random(f"{name} {seed}"),
         )
         ca.on_issue = self._watch.listener(ca)
+        for counters in ca.counters:
+            counters.on_use = self._watch.uses(counters.what)
         return ca
 
     def _count_question(self) -> None:
@@ -119,7 +122,7 @@ class Simulation:
         tally.looks = self.site.looks
         newest = {wanted: self._watch.latest(wanted.dns_names) for wanted in self.world.certificates}
         tally.unwell = [*self.site.unwell(newest)]
-        tally.database_mib = round((self._directory / "certbroker.db").stat().st_size / 2**20)
+        tally.database_mib = round(self.site.database.size / 2**20)
         tally.cpu_seconds = cpu_seconds
         return tally
 

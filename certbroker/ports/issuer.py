@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, TypeGuard, runtime_checkable
 
 from certbroker.domain.authority import Issued
 from certbroker.domain.checkup import Checked
@@ -245,6 +245,11 @@ class SuggestsRenewal(Protocol):
         keep with the certificate. Raises IssuerUnavailable, with `retry_at` where asking sooner would change nothing.
         """
         ...
+
+
+def suggests_renewal(issuer: Issuer) -> TypeGuard[SuggestsRenewal]:
+    """Whether it is one. Of an instance Python finds that out anew each time, of a class once."""
+    return issubclass(type(issuer), SuggestsRenewal)
 
 
 @runtime_checkable

@@ -114,7 +114,7 @@ class Governor:
         _log.warning("the CA asked for a pause", ca=order.ca, scope=scope.value, until=until.isoformat(), reason=reason)
 
     def pause(self, ca: str) -> Refusal | None:
-        level = self._store.glance().budgets.level(Bucket(ca, Scope.CA, ""))
+        level = self._store.glance().budgets.level(Bucket(ca, Scope.CA, ""), counted=False)
         if not level.is_held(self._clock.now()):
             return None
         return Refusal(held("requests", level), level.held_until)

@@ -67,7 +67,9 @@ def gather(
         # What was remembered is about another version, and must not decide about this one.
         wish = lifecycle.wish if lifecycle.wish and lifecycle.wish.version == version.version else None
         lifecycle = Lifecycle(version=version.version, wish=wish, health=lifecycle.health, since=lifecycle.since)
-    lifecycle = replace(lifecycle, setback=_setback(lifecycle, operation, version, now))
+    setback = _setback(lifecycle, operation, version, now)
+    if setback is not lifecycle.setback:
+        lifecycle = replace(lifecycle, setback=setback)
     kind = kind_of(vault_id, policy.issuer)
     asked = kind_of(vault_id, care.issuer or policy.issuer)
     facts = Facts(

@@ -29,7 +29,7 @@ from certbroker.domain.renewal import Renew, Suggestion, Trigger, Wait, Wish
 from certbroker.domain.urgency import urgency_of
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
-from certbroker.ports.issuer import IssuerKind, IssuerUnavailable, SuggestsRenewal
+from certbroker.ports.issuer import IssuerKind, IssuerUnavailable, RenewalWindow, suggests_renewal
 from certbroker.services import lifecycle_events as events
 from certbroker.services.certificates import without_version
 from certbroker.services.inbox import Inbox
@@ -122,21 +122,15 @@ class Renewals:
         finding: Finding | None = None
         try:
             issuer = self._issuers.open(look.care.vault_id, look.issuer)
-            if isinstance(issuer, SuggestsRenewal):
+            if suggests_renewal(issuer):
                 failpoint("renewal.ask.before")
                 with self._meters.calling(look.care.vault_id, look.issuer, "window"):
                     window = issuer.renewal_window(version.certificate.leaf)
                 failpoint("renewal.ask.after-call")
                 suggestion, finding = None, WORKS
                 if window is not None:
-                    sha256, pause = version.certificate.sha256, min(window.ask_again, _SILENT)
-                    suggestion = Suggestion(
-                        sha256,
-                        window.start,
-                        window.end,
-                        renewal.pick(sha256, window.start, window.end),
-                        window.explanation,
-                    )
+                    pause = min(window.ask_again, _SILENT)
+                    suggestion = _suggestion(version.certificate.sha256, window, before)
             else:
                 # It says nothing about any certificate, so no look is worth it before the next one for another reason.
                 suggestion, pause = None, facts.not_after - now
@@ -155,7 +149,7 @@ class Renewals:
         return replace(
             look,
             care=replace(look.care, lifecycle=lifecycle),
-            facts=replace(facts, suggestion=suggestion),
+            facts=facts if suggestion == facts.suggestion else replace(facts, suggestion=suggestion),
             explained=suggestion is not None and suggestion != before and suggestion.explanation is not None,
             finding=finding,
         )
@@ -241,8 +235,9 @@ class Renewals:
             decision = Wait(care.activate_at or now, "A new version is there and becomes current then.")
         steps = [step for step in lives.steps(facts) if step.name not in care.lifecycle.told]
         due = sorted((step for step in steps if step.at <= now), key=lambda step: step.at)
-        lifecycle = replace(care.lifecycle, told=(*care.lifecycle.told, *(step.name for step in due)))
-        lifecycle = lives.judged(lifecycle, facts, decision, now)
+        lifecycle = lives.judged(care.lifecycle, facts, decision, now)
+        if due:
+            lifecycle = replace(lifecycle, told=(*lifecycle.told, *(step.name for step in due)))
         # A question that was due and not asked is not ours to ask now.
         times = [moment for moment in (lifecycle.next_action, lifecycle.ask_at) if moment is not None and moment > now]
         times += [step.at for step in steps if step.at > now]
@@ -323,3 +318,12 @@ class Renewals:
             return self._issuers.kind(vault_id, issuer)
         except BrokerError:
             return None
+
+
+def _suggestion(sha256: str, window: RenewalWindow, before: Suggestion | None) -> Suggestion:
+    """What a window means for a certificate; what is known already, where nothing has changed."""
+    said = (sha256, window.start, window.end, window.explanation)
+    if before is not None and said == (before.sha256, before.start, before.end, before.explanation):
+        return before
+    pick = renewal.pick(sha256, window.start, window.end)
+    return Suggestion(sha256, window.start, window.end, pick, window.explanation)

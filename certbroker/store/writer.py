@@ -76,6 +76,8 @@ class Writer:
         self.changes = 0
         self._connection = connection
         self._chain = chain
+        self._cursor = connection.cursor()
+        self._view = SQLTransaction(self._cursor)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -110,9 +112,8 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        cursor = self._connection.cursor()
         while group := self._next_group():
-            self._commit(cursor, group)
+            self._commit(group)
             _answer(group)
         self._connection.close()
 
@@ -132,7 +133,7 @@ class Writer:
             self._jobs.put(None)  # The end comes after what was handed in before it.
         return group
 
-    def _commit(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
+    def _commit(self, group: list[_Job]) -> None:
         """Run and commit the group; afterwards every job has its outcome.
 
         Savepoints would cost as much as the writes. Instead, where a function fails after it has written something, all
@@ -140,7 +141,7 @@ class Writer:
         """
         while group:
             try:
-                self._run_group(cursor, group)
+                self._run_group(group)
             except _HalfDone as half_done:
                 group = [job for job in group if job is not half_done.job]
             except BaseException as error:
@@ -150,23 +151,22 @@ class Writer:
             else:
                 return
 
-    def _run_group(self, cursor: sqlite3.Cursor, group: list[_Job]) -> None:
+    def _run_group(self, group: list[_Job]) -> None:
         """Run all in one transaction. Raises _HalfDone when one fails that has something to undo."""
-        transaction = SQLTransaction(cursor)
-        with self._transaction(cursor):
+        with self._transaction():
             audited: list[bytes] = []
             for job in group:
                 before = self._connection.total_changes
-                if job.attempt(transaction):
+                if job.attempt(self._view):
                     audited += job.audited
                 elif self._connection.total_changes != before:
                     raise _HalfDone(job)
-            self._chain.append(cursor, audited)
+            self._chain.append(self._cursor, audited)
 
     @contextmanager
-    def _transaction(self, cursor: sqlite3.Cursor) -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         """Commit at the end; roll back when something is raised."""
-        before = self._chain.position
+        before, cursor = self._chain.position, self._cursor
         cursor.execute("BEGIN IMMEDIATE")
         try:
             yield

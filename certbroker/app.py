@@ -45,6 +45,7 @@ from certbroker.services.lifecycles import Lifecycles
 from certbroker.services.listings import Listings
 from certbroker.services.meters import Meters
 from certbroker.services.operations import Operations
+from certbroker.services.outside_requests import OutsideRequests
 from certbroker.services.publications import Publications
 from certbroker.services.publishing import Lives, Publishing
 from certbroker.services.pulse import Pulse
@@ -57,6 +58,7 @@ from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
 from certbroker.services.signers import Signers
 from certbroker.services.status import Status
+from certbroker.services.successions import Successions
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
 from certbroker.store import migrations
@@ -216,6 +218,8 @@ def unseal(
         signers=signers,
         authorities=Authorities(store, seal, keystore, clock, signers),
         publishing=Publishing(store, signers, clock, _published_files(foundation), lives),
+        successions=Successions(store, seal, keystore, clock, signers),
+        outside_requests=OutsideRequests(store, clock, signers, inbox),
     )
     readiness.sealed = None
     return Core(configuration, broker, seal, foundation.tenant, inbox, egress, reach, foundation)

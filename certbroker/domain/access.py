@@ -55,13 +55,15 @@ def secret_digest(secret: str) -> bytes:
     return hashlib.sha256(b"certbroker client secret\0" + secret.encode()).digest()
 
 
-# Azure's built-in roles for vaults, with the data actions that its documentation gives them, and ours for channels,
-# which Azure does not have; `*` matches any text.
+# Azure's built-in roles for vaults, with the data actions that its documentation gives them, and ours for channels
+# and CAs, which Azure does not have; `*` matches any text.
 ROLES: Final[dict[str, tuple[str, ...]]] = {
     "Broker Administrator": ("*",),
-    "Key Vault Administrator": ("certificates/*", "certificatecas/*", "certificatecontacts/*", "channels/*", "keys/*",
-                                "secrets/*", "keyrotationpolicies/*"),
-    "Key Vault Reader": ("certificates/read", "certificatecas/read", "channels/read", "keys/read",
+    "PKI Administrator": ("authorities/*", "certificates/read"),
+    "PKI Operator": ("authorities/read", "authorities/sign/action", "authorities/revoke/action"),
+    "Key Vault Administrator": ("authorities/*", "certificates/*", "certificatecas/*", "certificatecontacts/*",
+                                "channels/*", "keys/*", "secrets/*", "keyrotationpolicies/*"),
+    "Key Vault Reader": ("authorities/read", "certificates/read", "certificatecas/read", "channels/read", "keys/read",
                          "secrets/readMetadata/action", "keyrotationpolicies/read"),
     "Key Vault Secrets Officer": ("secrets/*",),
     "Key Vault Secrets User": ("secrets/getSecret/action", "secrets/readMetadata/action"),

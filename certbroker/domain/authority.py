@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
 from certbroker.domain.errors import Invalid
-from certbroker.domain.keys import KeySpec
+from certbroker.domain.keys import CURVE_NAMES, KeySpec, VerifyingKey
 from certbroker.domain.records import SealedBytes
 
 MAX_SHARDS: Final = 256
@@ -131,6 +133,25 @@ class Issued:
     def at(self, vault_id: int, name: str, version: str) -> Issued:
         """The entry with the place where the certificate is kept."""
         return replace(self, vault_id=vault_id, name=name, version=version)
+
+
+def kind_of(key: VerifyingKey) -> str:
+    """The name of a key's kind."""
+    match key:
+        case rsa.RSAPublicKey():
+            return f"RSA-{key.key_size}"
+        case ec.EllipticCurvePublicKey():
+            return CURVE_NAMES.get(key.curve.name, key.curve.name)
+        case ed25519.Ed25519PublicKey():
+            return "Ed25519"
+        case mldsa.MLDSA44PublicKey():
+            return "ML-DSA-44"
+        case mldsa.MLDSA65PublicKey():
+            return "ML-DSA-65"
+        case mldsa.MLDSA87PublicKey():
+            return "ML-DSA-87"
+        case _:
+            assert_never(key)
 
 
 def serial_text(serial: int) -> str:

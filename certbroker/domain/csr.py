@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import replace
 from functools import lru_cache
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -24,7 +25,7 @@ from certbroker.domain.policy import (
 )
 
 # Microsoft's user principal name, an otherName with a UTF8String.
-_UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
+UPN: Final = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 
 
 def build_csr(policy: CertificatePolicy, key: PrivateKey) -> bytes:
@@ -95,7 +96,7 @@ def general_names(sans: SubjectAlternativeNames) -> list[x509.GeneralName]:
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in sans.ip_addresses]
     names += [_email(email) for email in sans.emails]
     names += [x509.UniformResourceIdentifier(uri) for uri in sans.uris]
-    names += [x509.OtherName(_UPN, _utf8_string(upn)) for upn in sans.upns]
+    names += [x509.OtherName(UPN, _utf8_string(upn)) for upn in sans.upns]
     return names
 
 
@@ -111,7 +112,7 @@ def names_of(certificate: x509.Certificate) -> SubjectAlternativeNames:
         upns=tuple(
             other.value[2:].decode("utf-8", "replace")
             for other in names.get_values_for_type(x509.OtherName)
-            if other.type_id == _UPN and len(other.value) < 130
+            if other.type_id == UPN and len(other.value) < 130
         ),
         uris=tuple(names.get_values_for_type(x509.UniformResourceIdentifier)),
         ip_addresses=tuple(str(address) for address in names.get_values_for_type(x509.IPAddress)),

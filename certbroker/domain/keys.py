@@ -18,6 +18,9 @@ CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
 CURVE_NAMES: Final[dict[str, str]] = {curve().name: name for name, curve in CURVES.items()}
 RSA_SIZES: Final = (2048, 3072, 4096)
 
+# What policies may ask for.
+KEY_TYPES: Final = ("RSA", "RSA-HSM", "EC", "EC-HSM")
+
 # NIST SP 800-57 part 1, table 2: below 2048 bits an RSA key no longer gives 112 bits of security. The upper bound keeps
 # one foreign key from costing seconds of arithmetic.
 MIN_RSA_BITS: Final = 2048
@@ -54,7 +57,7 @@ class KeySpec:
 
     def complete(self) -> KeySpec:
         """The spec with its defaults filled in (RSA 2048, P-256), or Invalid where it contradicts itself."""
-        if self.kty not in ("RSA", "RSA-HSM", "EC", "EC-HSM"):
+        if self.kty not in KEY_TYPES:
             raise Invalid(f"key_props.kty {self.kty!r} is not supported for certificates: use RSA or EC.")
         if self.family == "RSA":
             if self.curve is not None:

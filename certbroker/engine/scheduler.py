@@ -154,7 +154,7 @@ class Engine:
     def _housekeeping(self) -> None:
         """Chores that may be late. One that fails does not keep the next from its turn."""
         broker, keeping = self._broker, self._broker.housekeeping
-        mine = (self._purge, keeping.forget_old_operations, broker.governor.tidy)
+        mine = (self._purge, keeping.forget_old_operations, keeping.forget_expired_entries, broker.governor.tidy)
         for chore in (*mine, broker.operations.bring_forward, broker.secret_expiry.tell, *self._chores):
             try:
                 chore()

@@ -55,7 +55,10 @@ class Authorities:
         self._signers = signers
 
     def create(self, caller: Caller, vault: Vault, name: str, wanted: NewAuthority) -> Authority:
-        """Make a CA with a new key. Blocks for as long as making a key takes. Raises Invalid, Conflict."""
+        """Make a CA with a new key. Blocks for as long as making a key takes. Raises Invalid, Conflict.
+
+        The parent may be another vault's: whether the caller may have it sign is asked before.
+        """
         check_name(name)
         spec = key_kind(wanted.key)
         wanted.settings.check()
@@ -64,7 +67,9 @@ class Authorities:
         if not list(subject):
             raise Invalid("subject is missing: a CA needs a name, such as CN=Example Root CA,O=Example Ltd.")
         now = self._clock.now()
-        signer = None if wanted.parent is None else self._signers.of(vault.id).signer(wanted.parent)
+        signer = None
+        if wanted.parent is not None:
+            signer = self._signers.open(self._signers.find(vault.id, wanted.parent))
         key = self._keystore.generate_signing(spec)
         made = make(
             Place(vault.id, name),

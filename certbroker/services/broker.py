@@ -24,6 +24,7 @@ from certbroker.services.lifecycles import Lifecycles
 from certbroker.services.listings import Listings
 from certbroker.services.meters import Meters
 from certbroker.services.operations import Operations
+from certbroker.services.outside_requests import OutsideRequests
 from certbroker.services.publishing import Publishing
 from certbroker.services.readiness import Readiness
 from certbroker.services.renewals import Renewals
@@ -33,6 +34,7 @@ from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
 from certbroker.services.signers import Signers
 from certbroker.services.status import Status
+from certbroker.services.successions import Successions
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
 from certbroker.store.database import SQLiteStore
@@ -75,3 +77,5 @@ class Broker:
     signers: Signers
     authorities: Authorities
     publishing: Publishing
+    successions: Successions
+    outside_requests: OutsideRequests

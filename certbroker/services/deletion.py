@@ -47,6 +47,8 @@ class Deletions:
             head = live(transaction, vault.id, kind, name)
             if head.managed:
                 raise managed(kind, name)
+            if kind is Kind.CERTIFICATE:
+                _check_not_a_ca(transaction, vault.id, head.name, seconds)
             for each in with_backing(kind):
                 transaction.objects.mark(vault.id, each, name, deletion)
             if kind is Kind.CERTIFICATE:
@@ -112,6 +114,15 @@ class Deletions:
             return len(due)
 
         return self._store.write(work)
+
+
+def _check_not_a_ca(transaction: SQLTransaction, vault_id: int, name: str, now: int) -> None:
+    """Raise Forbidden where the key is needed for the CRLs of a CA."""
+    if any(each.not_after > now for each in transaction.authorities.generations(vault_id, name)):
+        raise Forbidden(
+            f"The certificate {name} is that of a CA, whose CRLs need its key: delete the CA first, with "
+            f"`certbroker ca delete {name}`."
+        )
 
 
 def _deleted(transaction: SQLTransaction, vault: Vault, kind: Kind, name: str) -> Deleted:

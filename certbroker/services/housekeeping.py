@@ -25,6 +25,9 @@ _LOOK_AGAIN: Final = timedelta(hours=1)
 _KEEP_OPERATIONS: Final = timedelta(days=30)
 _AT_ONCE: Final = 500
 
+# RFC 5280 section 3.3: an entry stays on one CRL beyond the certificate's end; and people look for what is just over.
+_KEEP_ISSUED: Final = timedelta(days=30)
+
 _log = structlog.get_logger("certbroker.engine")
 
 
@@ -65,6 +68,12 @@ class Housekeeping:
         before = self._clock.now() - _KEEP_OPERATIONS
         while self._store.glance().operations.has_retired(before):
             self._store.write(lambda transaction: transaction.operations.forget_retired(before, _AT_ONCE))
+
+    def forget_expired_entries(self) -> None:
+        """Forget what our CAs have issued, a month after it expired."""
+        before = int((self._clock.now() - _KEEP_ISSUED).timestamp())
+        while self._store.glance().authorities.has_expired(before):
+            self._store.write(lambda transaction: transaction.authorities.forget_expired(before, _AT_ONCE))
 
 
 def _read(transaction: SQLTransaction) -> datetime | None:

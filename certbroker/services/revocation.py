@@ -15,10 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbroker.domain.audit import Caller, engine_caller, record
-from certbroker.domain.chain import public_key
 from certbroker.domain.errors import BrokerError, Invalid
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.objects import Kind, Vault, object_path
+from certbroker.domain.policy import UNKNOWN
 from certbroker.domain.records import CertificateFacts, Version
 from certbroker.domain.renewal import Trigger, Wish
 from certbroker.domain.revocation import LONGEST_RETRY, Reason, Revocation, key_digest, retry_after
@@ -222,6 +222,33 @@ class Revocations:
         return self._store.write(work)
 
 
+def enter(
+    transaction: SQLTransaction, caller: Caller, vault_id: int, found: Version, reason: Reason, now: datetime
+) -> None:
+    """Put on record that a version is revoked already, because whoever runs its CA has done that.
+
+    A successor is made as when the owner of the certificate revokes it.
+    """
+    if found.certificate is None:
+        return
+    current = transaction.objects.get(vault_id, Kind.CERTIFICATE, found.name)
+    policy = transaction.objects.policy(vault_id, found.name)
+    care = transaction.lifecycles.get(vault_id, found.name)
+    issuer = (care.issuer if care else None) or (policy.issuer if policy else UNKNOWN)
+    renew = (
+        reason is Reason.KEY_COMPROMISE
+        and current is not None
+        and current.version == found.version
+        and issuer.lower() != UNKNOWN.lower()
+    )
+    wanted = _wanted(vault_id, found, found.certificate, issuer, reason, renew, now)
+    known = transaction.revocations.get(wanted.sha256)
+    if known is not None:
+        wanted = replace(wanted, compromised=wanted.compromised or known.compromised, revoked=known.revoked)
+    transaction.revocations.put(wanted)
+    _revoked(transaction, wanted, caller, now)
+
+
 def _says_it_all(known: Revocation, reason: Reason) -> bool:
     """Whether nothing is to be said to the CA any more."""
     done = known.revoked is not None and known.act_at is None
@@ -243,7 +270,7 @@ def _check(facts: CertificateFacts, now: datetime) -> None:
 def _wanted(
     vault_id: int, found: Version, facts: CertificateFacts, issuer: str, reason: Reason, renew: bool, now: datetime
 ) -> Revocation:
-    public = public_key(x509.load_der_x509_certificate(facts.leaf))
+    public = x509.load_der_x509_certificate(facts.leaf).public_key()
     return Revocation(
         facts.sha256,
         vault_id,

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certbroker.domain.authority import Authority, AuthorityState, serial_text
-from certbroker.domain.errors import Invalid, NotFound
+from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import SigningKey
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Identity
@@ -43,6 +43,24 @@ class Signers:
     def of(self, vault_id: int) -> VaultAuthorities:
         """The CAs that one vault may use."""
         return VaultAuthorities(self._store, self, vault_id)
+
+    def find(self, vault_id: int, name: str) -> Authority:
+        """The generation that signs of the CA of that name, or of `vault/name`, whoever asks. Raises Invalid."""
+        place, short = self.place(vault_id, name)
+        found = self._store.glance().authorities.active(place, short)
+        if found is None:
+            raise _nowhere(name)
+        return found
+
+    def place(self, vault_id: int, name: str) -> tuple[int, str]:
+        """The vault and the name of a CA that is named from within a vault. Raises Invalid."""
+        vault, slash, short = name.rpartition("/")
+        if not slash:
+            return vault_id, short
+        found = self._store.glance().vaults.find(vault)
+        if found is None:
+            raise _nowhere(name)
+        return found.id, short
 
     def open(self, authority: Authority) -> Signer:
         """Any generation of a CA, whatever its state. Raises Invalid when its key is gone; Sealed."""
@@ -88,11 +106,8 @@ class VaultAuthorities:
         self._vault_id = vault_id
 
     def signer(self, name: str) -> Signer:
-        vault_id, short = self._place(name)
-        found = self._store.glance().authorities.active(vault_id, short)
-        if found is None:
-            raise Invalid(f"There is no CA named {name[:160]!r}: make it with `certbroker ca create`, or name another.")
-        if vault_id != self._vault_id and not self._is_lent(found):
+        found = self._signers.find(self._vault_id, name)
+        if found.vault_id != self._vault_id and not self._is_lent(found):
             raise Invalid(
                 f"The CA {name[:160]} is another vault's and is not lent to this one: its owner may do so with "
                 "`certbroker ca set --lend-to`."
@@ -100,24 +115,24 @@ class VaultAuthorities:
         return self._signers.open(found)
 
     def over(self, signer: Signer, other: str) -> tuple[x509.Certificate, ...]:
-        mine = signer.authority
-        vault_id, short = self._place(other)
+        vault_id, short = self._signers.place(self._vault_id, other)
         with self._store.read() as transaction:
             over = {each.id for each in transaction.authorities.generations(vault_id, short)}
-            for each in transaction.authorities.generations(mine.vault_id, mine.name):
-                if (
-                    each.state is AuthorityState.CROSS
-                    and each.parent in over
-                    and (each.key_sha256, each.subject) == (mine.key_sha256, mine.subject)
-                ):
-                    return path_of(transaction, each)
+            step: Authority | None = signer.authority
+            for length in range(len(signer.path)):
+                if step is None:
+                    break
+                link = _cross(transaction, step, over)
+                if link is not None:
+                    return (*signer.path[:length], *path_of(transaction, link))
+                step = None if step.parent is None else transaction.authorities.get(step.parent)
         raise Invalid(
-            f"The CA {other[:160]} has not signed a certificate for {mine.name}: have it do so with "
-            f"`certbroker ca cross-sign {mine.name} --by {other[:160]}`."
+            f"The CA {other[:160]} has signed no certificate for {signer.authority.name} or a CA above it: have it do "
+            f"so with `certbroker ca cross-sign {signer.authority.name} --by {other[:160]}`."
         )
 
     def revoke(self, name: str, certificate: x509.Certificate, reason: int, now: datetime) -> None:
-        vault_id, short = self._place(name)
+        vault_id, short = self._signers.place(self._vault_id, name)
         serial = serial_text(certificate.serial_number)
         sha256 = certificate.fingerprint(hashes.SHA256()).hex()
 
@@ -132,19 +147,6 @@ class VaultAuthorities:
         if not self._store.write(work):
             raise Invalid(f"The CA {name[:160]} has not issued this certificate, or it expired long ago.")
 
-    def _place(self, name: str) -> tuple[int, str]:
-        """The vault and the name of a CA. Raises Invalid."""
-        vault, slash, short = name.rpartition("/")
-        if not slash:
-            return self._vault_id, short
-        try:
-            found = self._store.glance().vaults.find(vault.lower())
-        except NotFound:
-            found = None
-        if found is None:
-            raise Invalid(f"There is no CA named {name[:160]!r}.")
-        return found.id, short
-
     def _is_lent(self, authority: Authority) -> bool:
         lent_to = authority.settings.lent_to
         if "*" in lent_to:
@@ -153,16 +155,36 @@ class VaultAuthorities:
         return any((vault := glance.vaults.find(name)) is not None and vault.id == self._vault_id for name in lent_to)
 
 
+def _nowhere(name: str) -> Invalid:
+    return Invalid(
+        f"There is no CA named {name[:160]!r} that signs: make it with `certbroker ca create`, or name another."
+    )
+
+
 def path_of(transaction: SQLTransaction, authority: Authority) -> tuple[x509.Certificate, ...]:
-    """The certificate of a generation, then those of its issuers, as far as they are ours."""
+    """The certificate of a generation, then those of its issuers, as far as they are known."""
     path = [x509.load_der_x509_certificate(authority.certificate)]
     while authority.parent is not None and len(path) < _LONGEST_PATH:
         above = transaction.authorities.get(authority.parent)
         if above is None:
-            break
+            return tuple(path)
         path.append(x509.load_der_x509_certificate(above.certificate))
         authority = above
+    if path[-1].issuer != path[-1].subject:
+        # Below a CA that is not ours: what came with its certificate.
+        found = transaction.objects.get(authority.vault_id, Kind.CERTIFICATE, authority.name, authority.version)
+        if found is not None and found.certificate is not None:
+            path += [x509.load_der_x509_certificate(each) for each in found.certificate.chain[1:]]
     return tuple(path)
+
+
+def _cross(transaction: SQLTransaction, authority: Authority, over: set[str]) -> Authority | None:
+    """The newest certificate for the same CA and key that one of those generations has signed."""
+    for each in transaction.authorities.generations(authority.vault_id, authority.name):
+        same = (each.key_sha256, each.subject) == (authority.key_sha256, authority.subject)
+        if each.state is AuthorityState.CROSS and each.parent in over and same:
+            return each
+    return None
 
 
 def key_identity(authority: Authority) -> Identity:

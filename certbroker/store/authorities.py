@@ -51,6 +51,10 @@ _LEDGER = Statement(
     .order_by(col(_i.serial))
     .limit(bindparam("count"))
 )
+_VALID = Statement(
+    choose(_i.serial).where(col(_i.authority) == bindparam("authority"), col(_i.not_after) > bindparam("now")).limit(1)
+)
+_REMOVE = Statement(delete(_a).where(_THIS))
 _REVOKE = Statement(
     update(_i)
     .where(_ENTRY, col(_i.revoked).is_(None))
@@ -174,6 +178,14 @@ class Authorities:
         if row is not None:
             self._publications.revoked(authority, row[0], serial, now)
         return row is not None
+
+    def has_valid(self, authority: str, now: int) -> bool:
+        """Whether a certificate that it has issued has not expired."""
+        return _VALID.one(self._cursor, authority=authority, now=now) is not None
+
+    def remove(self, authority: str) -> None:
+        """Forget a generation, with its key where that is kept here. Its ledger stays until all in it has expired."""
+        _REMOVE.run(self._cursor, id=authority)
 
     def has_expired(self, before: int) -> bool:
         """Whether there is an entry of a certificate that expired before then."""

@@ -160,7 +160,7 @@ def _issuer(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
     signer = prepared.signer
     if signer is None:
         return
-    if not _may_sign(signer):
+    if not is_ca(signer.certificate):
         yield "the CA's own certificate does not allow it to sign certificates"
     depth = room_below(signer)
     if prepared.profile is None and depth is not None:
@@ -189,14 +189,17 @@ def _limits(signer: Signer) -> tuple[x509.NameConstraints, ...]:
 
 
 @lru_cache(maxsize=64)
-def _may_sign(signer: Signer) -> bool:
-    own = signer.certificate
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether a certificate allows its key to sign certificates. One without a key usage, as old roots are, does."""
     try:
-        basic = own.extensions.get_extension_for_class(x509.BasicConstraints).value
-        usage = own.extensions.get_extension_for_class(x509.KeyUsage).value
+        if not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return False
     except x509.ExtensionNotFound:
         return False
-    return basic.ca and usage.key_cert_sign
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        return True
 
 
 @lru_cache(maxsize=64)

@@ -47,6 +47,27 @@ def name_constraints(permitted: Iterable[str], excluded: Iterable[str]) -> x509.
     return x509.NameConstraints(inside or None, outside or None)
 
 
+def written(subtrees: Iterable[x509.GeneralName] | None) -> tuple[str, ...]:
+    """Subtrees as `read_name` reads them. Raises Invalid for one of a kind that it does not know."""
+    return tuple(_written(each) for each in subtrees or ())
+
+
+def _written(subtree: x509.GeneralName) -> str:
+    match subtree:
+        case x509.DNSName():
+            return f"dns:{subtree.value}"
+        case x509.IPAddress():
+            return f"ip:{subtree.value}"
+        case x509.RFC822Name():
+            return f"email:{subtree.value}"
+        case x509.UniformResourceIdentifier():
+            return f"uri:{subtree.value}"
+        case x509.DirectoryName():
+            return f"dir:{subtree.value.rfc4514_string()}"
+        case _:
+            raise Invalid("The CA's certificate has a name constraint of a kind that is not known here.")
+
+
 def constraints_of(certificate: x509.Certificate) -> x509.NameConstraints | None:
     """The constraints that a CA's certificate has."""
     try:

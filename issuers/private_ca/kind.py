@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certbroker.domain.authority import Issued, serial_text
+from certbroker.domain.authority import Issued
 from certbroker.domain.csr import general_names, names_for
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import PrivateKey
@@ -23,6 +22,7 @@ from certbroker.ports.issuer import (
     Resources,
 )
 from issuers.private_ca.constraints import violation
+from issuers.private_ca.entry import entry_of
 from issuers.private_ca.lint import lint
 from issuers.private_ca.prepare import prepare_leaf
 from issuers.private_ca.profiles import check_key
@@ -71,14 +71,6 @@ class PrivateCAIssuer:
         prepared = prepare_leaf(signer, profile, parse_subject(policy.subject), sans, key, now, life)
         certificate = sign(lint(prepared))
         return certificate, entry_of(signer, certificate, prepared.serial, prepared.shard, profile.name)
-
-
-def entry_of(signer: Signer, certificate: bytes, serial: int, shard: int, profile: str) -> Issued:
-    """What the CA's ledger is to have about a certificate, but for where it is kept."""
-    leaf = x509.load_der_x509_certificate(certificate)
-    sha256 = leaf.fingerprint(hashes.SHA256()).hex()
-    not_after = int(leaf.not_valid_after_utc.timestamp())
-    return Issued(signer.authority.id, serial_text(serial), sha256, 0, "", "", profile, not_after, shard)
 
 
 def without_root(path: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:

@@ -14,6 +14,7 @@ def test_chores_write_nothing_where_there_is_nothing_to_do(core: Core, caller: C
     chores = (
         broker.deletions.purge_due,
         broker.housekeeping.forget_old_operations,
+        broker.housekeeping.forget_expired_entries,
         broker.governor.tidy,
         broker.operations.bring_forward,
         broker.secret_expiry.tell,

@@ -21,6 +21,7 @@ from tests.support.broker import DevBroker
 _SECONDS = 60
 _WRITE = os.O_WRONLY | os.O_CREAT
 _GROUPS = (
+    "authorities",
     "certificates",
     "channels",
     "client",

@@ -47,14 +47,16 @@ def _linter() -> Any:
 
 
 def openssl_verify(
-    directory: Path, root: x509.Certificate, chain: Sequence[x509.Certificate], *options: str
+    directory: Path, root: x509.Certificate, chain: Sequence[x509.Certificate], *options: str, strict: bool = True
 ) -> tuple[bool, str]:
     """What `openssl verify` says of a chain, the end entity's certificate first, under one trusted root."""
     trusted, between, leaf = directory / "root.pem", directory / "chain.pem", directory / "leaf.pem"
     trusted.write_bytes(root.public_bytes(Encoding.PEM))
     leaf.write_bytes(chain[0].public_bytes(Encoding.PEM))
     between.write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in chain[1:]))
-    command = ["openssl", "verify", "-x509_strict", "-no-CApath", "-CAfile", str(trusted), *options]
+    command = ["openssl", "verify", "-no-CApath", "-CAfile", str(trusted), *options]
+    if strict:
+        command.append("-x509_strict")
     if len(chain) > 1:
         command += ["-untrusted", str(between)]
     done = subprocess.run([*command, str(leaf)], capture_output=True, text=True, check=False, timeout=20)

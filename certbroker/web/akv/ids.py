@@ -35,6 +35,9 @@ class Links:
     def channel(self, name: str) -> str:
         return f"{self.base}/channels/{name}"
 
+    def authority(self, name: str) -> str:
+        return f"{self.base}/authorities/{name}"
+
     def page(self, path: str, version: str, token: str, size: int) -> str:
         """The link to the next page of a listing: clients replace api-version and add nothing."""
         query = f"api-version={quote(version)}&$skiptoken={quote(token)}&maxresults={size}"

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from certbroker.domain.errors import Invalid
-from certbroker.domain.keys import KEY_USAGES, KeySpec
+from certbroker.domain.keys import KEY_TYPES, KEY_USAGES, KeySpec
 from certbroker.domain.policy import (
     AUTO_RENEW,
     EMAIL_CONTACTS,
@@ -202,6 +202,9 @@ def policy_json(links: Links, name: str, policy: CertificatePolicy) -> dict[str,
         "reuse_key": policy.reuse_key,
         "crv": policy.key.curve,
     }
+    if policy.key.kty not in KEY_TYPES:
+        # Of a CA with a kind of key that Key Vault does not know: its clients fail on a type that is none of theirs.
+        del key["kty"], key["crv"]
     sans = {
         "dns_names": policy.sans.dns_names,
         "emails": policy.sans.emails,

@@ -15,7 +15,18 @@ from certbroker.domain.errors import BrokerError, Invalid, NotFound, Unauthentic
 from certbroker.domain.objects import Vault
 from certbroker.services.broker import Broker
 from certbroker.services.tokens import Principal
-from certbroker.web.akv import certificates, channels, drills, health, issuers, keys, lifecycle, revocation, secrets
+from certbroker.web.akv import (
+    authorities,
+    certificates,
+    channels,
+    drills,
+    health,
+    issuers,
+    keys,
+    lifecycle,
+    revocation,
+    secrets,
+)
 from certbroker.web.akv.ids import Links
 from certbroker.web.akv.routes import Call, Route, Router, TakesLong
 from certbroker.web.akv.versions import API_VERSIONS
@@ -41,7 +52,18 @@ class VaultApp:
         self._broker = broker
         self._router = Router()
         self._lanes = {lane: ThreadPoolExecutor(threads, lane) for lane, threads in _LANES.items()}
-        for module in (secrets, keys, issuers, certificates, revocation, channels, health, lifecycle, drills):
+        for module in (
+            secrets,
+            keys,
+            issuers,
+            certificates,
+            revocation,
+            authorities,
+            channels,
+            health,
+            lifecycle,
+            drills,
+        ):
             module.register(self._router)
 
     async def serve(self, request: Request, receive: Receive, host: VaultHost) -> Response:

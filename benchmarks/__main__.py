@@ -17,6 +17,7 @@ from benchmarks.acme import acme
 from benchmarks.footprint import footprint
 from benchmarks.reads import read_secret
 from benchmarks.row import Row
+from benchmarks.scale import scale
 from benchmarks.self_signed import self_signed
 from benchmarks.writes import write_secret
 
@@ -26,6 +27,7 @@ SCENARIOS: dict[str, Callable[[Path], Row | list[Row]]] = {
     "self_signed": self_signed,
     "acme": acme,
     "footprint": footprint,
+    "scale": scale,
 }
 
 

@@ -15,7 +15,7 @@ from certbroker.domain.lifecycle import Health, Lifecycle
 from certbroker.domain.urgency import Urgency, urgency_of_wish
 from certbroker.store.moments import micros, moment
 from certbroker.store.statement import Cursor, Row, Statement, choose
-from certbroker.store.tables import LifecycleRow
+from certbroker.store.tables import HealthCountRow, LifecycleRow
 
 _l = LifecycleRow
 _COLUMNS = (_l.vault_id, _l.name, _l.fence, _l.state, _l.issuer, _l.staged, _l.activate_at, _l.act_at)
@@ -90,10 +90,9 @@ _WISH = Statement(
     )
 )
 _REMOVE = Statement(delete(_l).where(_THIS))
-_COUNT = Statement(choose(func.count()).select_from(_l))
 # Written into the statements, because SQLite uses a partial index only for a condition that it can read.
 _NOT_HEALTHY = col(_l.health) != literal_column("'Healthy'")
-_COUNTS = Statement(choose(_l.health, func.count()).where(_NOT_HEALTHY).group_by(col(_l.health)))
+_COUNTS = Statement(choose(HealthCountRow.health, HealthCountRow.certificates))
 _UNWELL = Statement(
     choose(*_COLUMNS)
     .where(_NOT_HEALTHY, col(_l.health) == bindparam("health"))
@@ -219,9 +218,7 @@ class Lifecycles:
 
     def counts(self) -> dict[Health, int]:
         """How many certificates there are in each state of health."""
-        found = {Health(row[0]): row[1] for row in _COUNTS.all(self._cursor)}
-        every = _COUNT.one(self._cursor)
-        return found | {Health.HEALTHY: (every[0] if every else 0) - sum(found.values())}
+        return {Health.HEALTHY: 0} | {Health(health): count for health, count in _COUNTS.all(self._cursor) if count}
 
     def unwell(self, health: Health, count: int) -> list[Care]:
         """Certificates in that state, which is not Healthy."""

@@ -222,7 +222,7 @@ class LifecycleRow(SQLModel, table=True):
     __tablename__ = "lifecycles"
     __table_args__ = (
         Index("lifecycles_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),
-        Index("lifecycles_health", "health", sqlite_where=text("health != 'Healthy'")),
+        Index("lifecycles_health", "health", "act_at", sqlite_where=text("health != 'Healthy'")),
         Index(
             "lifecycles_urgent", "urgency", "act_at", sqlite_where=text("act_at IS NOT NULL AND urgency IS NOT NULL")
         ),
@@ -239,6 +239,15 @@ class LifecycleRow(SQLModel, table=True):
     act_at: int | None = Field(default=None, sa_column=_big(nullable=True))
     fence: int = 0
     urgency: int | None = None
+
+
+class HealthCountRow(SQLModel, table=True):
+    """How many certificates are in a health. Triggers on `lifecycles`, which a migration has made, keep it."""
+
+    __tablename__ = "health_counts"
+
+    health: str = Field(primary_key=True)
+    certificates: int
 
 
 class RevocationRow(SQLModel, table=True):

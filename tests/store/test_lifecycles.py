@@ -11,6 +11,7 @@ from certbroker.domain.lifecycle import Health, Lifecycle
 from certbroker.store import lifecycles as statements
 from certbroker.store.database import SQLiteStore
 from certbroker.store.lifecycles import Care
+from certbroker.store.transaction import SQLTransaction
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -77,6 +78,23 @@ def test_health_is_counted_and_listed(three: SQLiteStore) -> None:
     counts = three.glance().lifecycles.counts()
     assert {Health.HEALTHY: 2, Health.FAILING: 1} == counts
     assert ["Because."] == [care.lifecycle.reason for care in three.glance().lifecycles.unwell(Health.FAILING, 10)]
+
+
+def test_what_is_counted_is_what_there_is_whatever_becomes_of_it(three: SQLiteStore) -> None:
+    def fail(transaction: SQLTransaction) -> None:
+        transaction.lifecycles.remove(1, "second")
+        raise RuntimeError
+
+    three.write(lambda transaction: transaction.lifecycles.made(1, "first", None, NOW))  # It is there already.
+    three.write(lambda transaction: transaction.lifecycles.disturb(2, "another", NOW))
+    three.write(lambda transaction: transaction.lifecycles.remove(1, "first"))
+    three.write(lambda transaction: transaction.lifecycles.remove(1, "first"))
+    with pytest.raises(RuntimeError):
+        three.write(fail)
+    rows = three.glance().lifecycles._cursor.execute("SELECT health, count(*) FROM lifecycles GROUP BY health")
+
+    assert {**dict(rows.fetchall()), Health.HEALTHY: 0} == three.glance().lifecycles.counts()
+    assert {Health.UNKNOWN: 3, Health.HEALTHY: 0} == three.glance().lifecycles.counts()
 
 
 def test_after_the_clock_went_back_everything_is_looked_at_within_the_time(three: SQLiteStore) -> None:

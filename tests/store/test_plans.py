@@ -20,7 +20,7 @@ WALKS = {
     "drills": {"_LIST"},
     "identity": {"_LIST", "_ASSIGNMENTS"},
     "issuers": {"_HEALTHS", "_EXPIRE_CHALLENGES"},
-    "lifecycles": {"_COUNT"},
+    "lifecycles": {"_COUNTS"},
     "publications": {"_EVERYWHERE", "_PUBLISHED", "_PROBLEMS"},
     "totals": {"_WAITING", "_HOW_MANY", "_CURRENT"},
     "vaults": {"_FIND", "_LIST", "_KEKS"},

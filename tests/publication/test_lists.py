@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbroker.domain.authority import KEY_KINDS
 from certbroker.domain.objects import Kind
 from certbroker.services.authorities import SettingsChanges
 from certbroker.services.deletion import Deletions
+from tests.support.judges import lint_crl
 from tests.support.publishing_bench import CALLER, DAY, URL, PublishingBench, certificate_of, openssl, write_pem
 
 MINUTE = timedelta(minutes=1)
@@ -54,6 +56,7 @@ def test_a_list_of_every_kind_of_key_holds(bench: PublishingBench, kind: str) ->
     identifier = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     own = certificate_of(ca).extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     assert own.digest == identifier
+    assert [] == lint_crl(crl.public_bytes(Encoding.DER))
 
 
 def test_openssl_believes_the_list(bench: PublishingBench, tmp_path: Path) -> None:
@@ -83,6 +86,7 @@ def test_each_shard_has_its_own_and_says_so(bench: PublishingBench, tmp_path: Pa
     assert all(serial % 3 == shard for shard, crl in enumerate(lists) for serial in serials(crl))
     assert [f"{URL}/crl/{ca.id}/1.crl"] == places(lists[1])
     anchor = write_pem(tmp_path / "ca.pem", certificate_of(ca))
+    assert [] == lint_crl(lists[1].public_bytes(Encoding.DER))
     everything = write_pem(tmp_path / "crl.pem", *lists)
     for leaf in leaves:
         points = leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value

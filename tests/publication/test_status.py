@@ -16,6 +16,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponseStatus
 
 from certbroker.domain.authority import KEY_KINDS, serial_text
+from tests.support.judges import lint_ocsp
 from tests.support.publishing_bench import DAY, PublishingBench, certificate_of, request_for
 
 MINUTE = timedelta(minutes=1)
@@ -50,6 +51,7 @@ def test_a_reply_of_every_kind_of_key_holds(bench: PublishingBench, kind: str) -
             assert leaf.serial_number == reply.serial_number
             assert algorithm.name == reply.hash_algorithm.name
             assert [] == reply.certificates
+            assert [] == lint_ocsp(reply.public_bytes(Encoding.DER))
         assert OCSPCertStatus.GOOD is fine.certificate_status
         assert OCSPCertStatus.REVOKED is revoked.certificate_status
         assert x509.ReasonFlags.superseded is revoked.revocation_reason

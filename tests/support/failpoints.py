@@ -56,6 +56,9 @@ ELSEWHERE = {
     },
     **{f"revocation.{step}": "tests/faults/test_kill_revocation.py" for step in ("before", "after-call", "recorded")},
     **{f"drill.{step}": "tests/services/test_drills.py" for step in ("plan.before", "ask.before", "ask.after")},
+    **{
+        f"publishing.{step}": "tests/publication/test_kill.py" for step in ("numbered", "signed", "stored", "published")
+    },
     "acme.abandon.before": "tests/acme/test_abandoning.py",
     "acme.abandon.after-call": "tests/acme/test_abandoning.py",
 }

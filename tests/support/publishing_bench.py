@@ -51,10 +51,11 @@ class PublishingBench:
         foundation = replace(lay_foundation(configuration), clock=self.clock)
         self._foundation = foundation
         self.store, self.directory = foundation.store, directory / "published"
+        again = (directory / "seal.key").exists()
         seal, keystore = open_seal(configuration.seal, directory, self.store), SoftwareKeyStore()
         vaults = Vaults(self.store, seal, self.clock)
         vaults.ensure_system()
-        self.vault = vaults.create(CALLER, "authorities")
+        self.vault = vaults.find("authorities") if again else vaults.create(CALLER, "authorities")
         self.signers = Signers(self.store, seal, keystore, URL)
         self.authorities = Authorities(self.store, seal, keystore, self.clock, self.signers)
         lives = Lives(timedelta(hours=configuration.pki.crl_hours), timedelta(hours=configuration.pki.ocsp_hours))

@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 from certbroker import notify
 from certbroker.config import Configuration, ConfigurationError, DNSLexiconSection, DNSUpdateSection, split_address
-from certbroker.egress import EgressPolicy, HTTPEgress, OutsideDNS
+from certbroker.deploy import LocalDeployer, Target
+from certbroker.egress import EgressPolicy, HTTPEgress, OutsideDNS, TLSProbe
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.mailing import mail_server
 from certbroker.notify.mail import try_out
 from certbroker.ports.clock import Clock
+from certbroker.ports.deployer import Deployer
 from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import DNSPublisher, IssuerKind
 from certbroker.ports.notifier import NotifierResources
@@ -33,9 +35,12 @@ from certbroker.services.channels import Channels
 from certbroker.services.contacts import Contacts
 from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
+from certbroker.services.deployments import Deployments
 from certbroker.services.digests import Digests
 from certbroker.services.doctor import Doctor
 from certbroker.services.drills import Drills
+from certbroker.services.endpoints import LEASE as LOOK_LEASE
+from certbroker.services.endpoints import Endpoints
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
@@ -184,11 +189,14 @@ def unseal(
     readiness = foundation.readiness
     lives = Lives(timedelta(hours=configuration.pki.crl_hours), timedelta(hours=configuration.pki.ocsp_hours))
     doctor = Doctor(store, clock, issuers, rotation, readiness, rehearsals, egress, reach, sign_in)
+    own_secrets = Secrets(store, seal, keystore, clock)
+    deployments = Deployments(store, vaults, own_secrets, clock, _deployers(configuration))
+    deployments.adopt()
     broker = Broker(
         store=store,
         clock=clock,
         vaults=vaults,
-        secrets=Secrets(store, seal, keystore, clock),
+        secrets=own_secrets,
         keys=Keys(store),
         certificates=Certificates(store, seal, keystore, clock, operations, inbox),
         operations=operations,
@@ -200,6 +208,14 @@ def unseal(
         channels=Channels(store, seal, clock, notifiers, inbox),
         deliveries=Deliveries(store, seal, notifiers, resources, hosts.vault_url),
         digests=Digests(store, clock, weekly=configuration.mail is not None and configuration.mail.digest == "weekly"),
+        endpoints=Endpoints(
+            store,
+            clock,
+            TLSProbe(policy),
+            timedelta(minutes=configuration.endpoints.grace_minutes),
+            timedelta(hours=configuration.endpoints.every_hours),
+        ),
+        deployments=deployments,
         board=Board(store),
         listings=Listings(store),
         deletions=Deletions(store, clock),
@@ -261,6 +277,8 @@ def _release_leases(transaction: SQLTransaction, now: datetime) -> None:
     transaction.drills.release_all(now)
     transaction.channels.release_all()
     transaction.publications.release_all(now)
+    transaction.endpoints.release(now, LOOK_LEASE)
+    transaction.deployments.release_all(now)
 
 
 def _egress_policy(configuration: Configuration) -> EgressPolicy:
@@ -302,6 +320,19 @@ def _publishers(configuration: Configuration, names: DNS) -> Mapping[str, DNSPub
                 found[name] = DNSHookPublisher(DNSHook(section.command, section.environment, section.timeout))
         except ValueError as error:
             raise ConfigurationError(f"dns.{name}: {error}") from None
+    return found
+
+
+def _deployers(configuration: Configuration) -> Mapping[str, Deployer]:
+    found: dict[str, Deployer] = {}
+    for name, section in configuration.deploy.items():
+        values = section.model_dump(exclude={"certificate", "environment"})
+        environment = {key: value.get_secret_value() for key, value in section.environment.items()}
+        vault, _, certificate = section.certificate.partition("/")
+        try:
+            found[name] = LocalDeployer(name, vault, certificate, Target(environment=environment, **values))
+        except ValueError as error:
+            raise ConfigurationError(f"deploy.{name}: {error}") from None
     return found
 
 

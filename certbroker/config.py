@@ -235,6 +235,42 @@ class DNSLexiconSection(_Section):
     """Seconds to wait at most until the zone's servers answer with a new record."""
 
 
+class DeploySection(_Section):
+    """Where a certificate is put on the broker's machine, and what is run then, each time that it has a new version."""
+
+    certificate: Annotated[str, Field(pattern=r"^[A-Za-z][0-9A-Za-z-]{1,22}[0-9A-Za-z]/[0-9A-Za-z-]{1,127}$")]
+    """The certificate, as `vault/name`. Its key must be exportable."""
+    directory: Path | None = None
+    """A directory that gets cert.pem, chain.pem, fullchain.pem and privkey.pem, replaced all at once."""
+    combined: Path | None = None
+    """A file that gets the certificate, its chain and its key, as HAProxy reads it."""
+    pfx: Path | None = None
+    """A file that gets all of it as a PKCS#12 without a password."""
+    owner: str | None = None
+    """Whose the files are. Default: who runs the broker."""
+    group: str | None = None
+    """The group of the files."""
+    mode: str = "0600"
+    """The mode of the files with the key: 0400, 0440, 0600 or 0640."""
+    reload: str | None = None
+    """What takes the files then: `nginx`, `haproxy`, or `systemd:` and the name of a unit."""
+    command: tuple[str, ...] = ()
+    """What is run then, after the reload: a program by its absolute path, and its arguments. No shell reads them."""
+    environment: dict[str, SecretStr] = {}
+    """What the commands get besides, such as credentials. These values never appear in messages."""
+    timeout: Annotated[float, Field(gt=0, le=600)] = 120.0
+    """Seconds for each command. Then it and what it has started are killed."""
+
+
+class EndpointsSection(_Section):
+    """How the endpoints of certificates are looked at."""
+
+    grace_minutes: Annotated[float, Field(ge=1, le=10_080)] = 60.0
+    """How long a deployment may take: only then it is an alarm that an endpoint still serves another certificate."""
+    every_hours: Annotated[float, Field(ge=0.25, le=168)] = 24.0
+    """About how often an endpoint is looked at that serves the version in use."""
+
+
 class LogSection(_Section):
     """The log on standard error."""
 
@@ -326,6 +362,8 @@ class Configuration(BaseSettings):
     egress: EgressSection = EgressSection()
     dns: dict[str, DNSSection] = {}
     mail: MailSection | None = None
+    deploy: dict[str, DeploySection] = {}
+    endpoints: EndpointsSection = EndpointsSection()
     log: LogSection = LogSection()
     monitoring: MonitoringSection = MonitoringSection()
     pki: PKISection = PKISection()

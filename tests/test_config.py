@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from certbroker.config import (
     Configuration,
     ConfigurationError,
+    DeploySection,
     DNSHookSection,
     DNSLexiconSection,
     DNSUpdateSection,
@@ -45,7 +46,7 @@ def test_the_sample_loads_as_it_is() -> None:
 
 
 def test_the_sample_names_every_key_and_no_other() -> None:
-    shown = {re.sub(r"^dns\.[a-z]+\.", "dns.*.", key) for key, _ in _leaves(_everything())}
+    shown = {re.sub(r"^(dns|deploy)\.[a-z]+\.", r"\1.*.", key) for key, _ in _leaves(_everything())}
     # In the form of seal, of which the sample shows one key.
     previous = {key for key in _fields(Configuration) if key.startswith("seal.previous.")}
 
@@ -61,12 +62,13 @@ def test_what_the_sample_shows_as_default_is_the_default() -> None:
             "main": DNSUpdateSection(kind="rfc2136", server="x", key_name="x", key_secret=update).model_dump(),
             "provider": hook.model_dump(),
             "account": DNSLexiconSection(kind="lexicon", provider="x", zones=("x",)).model_dump(),
-        }
+        },
+        "deploy": {"www": DeploySection(certificate="demo/www").model_dump()},
     }
     # These have defaults that say little, so the sample has an example.
     examples = re.compile(
         r"listen|base_domain|credential|kind|command|server|key_name|key_secret|environment|vault_hosts|zones"
-        r"|options|provider|url"
+        r"|options|provider|url|certificate"
     )
 
     for key, default in _leaves(defaults):
@@ -76,7 +78,18 @@ def test_what_the_sample_shows_as_default_is_the_default() -> None:
 
 @pytest.mark.parametrize(
     "section",
-    ["seal.pkcs11", "seal.previous", "dns.main", "dns.provider", "dns.account", "egress", "tls", "mail", "pki"],
+    [
+        "seal.pkcs11",
+        "seal.previous",
+        "dns.main",
+        "dns.provider",
+        "dns.account",
+        "deploy.www",
+        "egress",
+        "tls",
+        "mail",
+        "pki",
+    ],
 )
 def test_the_examples_of_the_sample_are_valid(section: str) -> None:
     wanted: dict[str, Any] = {}

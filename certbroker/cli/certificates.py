@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from certbroker.cli import lifecycle, policies, revocation, wanted
+from certbroker.cli import endpoints, lifecycle, policies, revocation, wanted
 from certbroker.cli.options import CertificateName, Enabled, Tags, Version, present, read_tags
 from certbroker.cli.output import name_of, remaining, tags, thumbprint, version_of, when, write_private
 from certbroker.cli.session import Session, vault_command
@@ -18,6 +18,7 @@ _PENDING = "While it is being made"
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(policies.app, name="policy", help="What the next version will be: show, set.")
+app.add_typer(endpoints.app, name="endpoint", help="Where it should be served: add, list, remove.")
 
 _CSRFile = Annotated[
     Path | None, typer.Option("--csr-file", dir_okay=False, help="Write the signing request there, as PEM.")

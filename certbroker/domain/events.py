@@ -33,6 +33,8 @@ class EventType(StrEnum):
     CERTIFICATE_NEEDS_PERSON = "Certbroker.CertificateNeedsPerson"
     CERTIFICATE_REVOKED = "Certbroker.CertificateRevoked"
     CERTIFICATE_REVOCATION_FAILED = "Certbroker.CertificateRevocationFailed"
+    CERTIFICATE_NOT_DEPLOYED = "Certbroker.CertificateNotDeployed"
+    CERTIFICATE_DEPLOYED = "Certbroker.CertificateDeployed"
     ISSUER_WARNING = "Certbroker.IssuerWarning"
     VAULT_DIGEST = "Certbroker.VaultDigest"
     CHANNEL_TEST = "Certbroker.ChannelTest"
@@ -48,6 +50,7 @@ WARNINGS: Final = frozenset(
         EventType.CERTIFICATE_RENEWAL_FAILED,
         EventType.CERTIFICATE_RENEWAL_STOPPED,
         EventType.CERTIFICATE_NEEDS_PERSON,
+        EventType.CERTIFICATE_NOT_DEPLOYED,
     }
 )
 
@@ -61,6 +64,8 @@ FOR_PEOPLE: Final = frozenset(
         EventType.CERTIFICATE_NEEDS_PERSON,
         EventType.CERTIFICATE_REVOKED,
         EventType.CERTIFICATE_REVOCATION_FAILED,
+        EventType.CERTIFICATE_NOT_DEPLOYED,
+        EventType.CERTIFICATE_DEPLOYED,
         EventType.ISSUER_WARNING,
         EventType.VAULT_DIGEST,
     }

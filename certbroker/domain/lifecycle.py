@@ -39,6 +39,8 @@ class Health(StrEnum):
     """Renewals fail, and are tried again."""
     NEEDS_PERSON = "NeedsPerson"
     """Nobody will renew it, and it is time."""
+    NOT_DEPLOYED = "NotDeployed"
+    """It is well, and not served where it should be, or not put where it is used."""
     EXPIRED = "Expired"
     DISABLED = "Disabled"
 
@@ -100,10 +102,11 @@ def health_of(facts: Facts, decision: Decision, now: datetime) -> Health:
         case _ if facts.setback is not None:
             return Health.FAILING
         case Wait():
-            return Health.HEALTHY
+            return Health.HEALTHY if facts.undeployed is None else Health.NOT_DEPLOYED
         case Leave():
-            first = min(step.at for step in steps(facts))
-            return Health.NEEDS_PERSON if now >= first else Health.HEALTHY
+            if now >= min(step.at for step in steps(facts)):
+                return Health.NEEDS_PERSON
+            return Health.HEALTHY if facts.undeployed is None else Health.NOT_DEPLOYED
 
 
 def judged(lifecycle: Lifecycle, facts: Facts, decision: Decision, now: datetime) -> Lifecycle:
@@ -121,4 +124,7 @@ def judged(lifecycle: Lifecycle, facts: Facts, decision: Decision, now: datetime
             assert_never(decision)
     same = health is lifecycle.health and lifecycle.since is not None
     since = lifecycle.since if same else now
-    return replace(lifecycle, health=health, reason=decision.reason, since=since, next_action=next_action)
+    reason = decision.reason
+    if health is Health.NOT_DEPLOYED and facts.undeployed is not None:
+        reason = facts.undeployed
+    return replace(lifecycle, health=health, reason=reason, since=since, next_action=next_action)

@@ -90,7 +90,8 @@ class Facts:
     """What is known when the renewal of a certificate's current version is decided.
 
     `spread` is between 0 and 1 and belongs to this version. `mismatch` says in which way the version is not what its
-    policy asks for, if it is not. `manual` means that a person is the issuer.
+    policy asks for, if it is not. `manual` means that a person is the issuer. `undeployed` says where it is not that it
+    should be; it decides nothing, because another version would not be there either.
     """
 
     policy: CertificatePolicy
@@ -104,6 +105,7 @@ class Facts:
     suggestion: Suggestion | None = None
     wish: Wish | None = None
     setback: Setback | None = None
+    undeployed: str | None = None
 
     @property
     def life(self) -> timedelta:

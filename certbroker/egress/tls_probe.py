@@ -88,7 +88,13 @@ class _Line:
         self.port = port
         self._deadline = time.monotonic() + timeout
         self._received = 0
-        self._socket = socket.create_connection((str(address), port), timeout)
+        self._socket = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(timeout)
+            self._socket.connect((str(address), port))
+        except BaseException:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> _Line:
         return self

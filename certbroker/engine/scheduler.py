@@ -11,9 +11,11 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from certbroker.engine.deploy import DeploySweep
 from certbroker.engine.drill import DrillSweep
 from certbroker.engine.issue import IssueSweep
 from certbroker.engine.notify import NotifySweep
+from certbroker.engine.probe import ProbeSweep
 from certbroker.engine.publish import PublishSweep
 from certbroker.engine.renew import RenewSweep
 from certbroker.engine.revoke import RevokeSweep
@@ -53,6 +55,8 @@ class Engine:
         self._drill = DrillSweep(broker.drills)
         self._publish = PublishSweep(broker.publishing)
         self._notify = NotifySweep(broker.deliveries, inbox)
+        self._probe = ProbeSweep(broker.endpoints)
+        self._deploy = DeploySweep(broker.deployments)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         # A job that is late is late because the machine was suspended or busy: running it once is right, dropping it
@@ -67,6 +71,8 @@ class Engine:
             (Part.REVOKE, self._revoke.sweep),
             (Part.DRILL, self._drill.sweep),
             (Part.PUBLISH, self._publish.sweep),
+            (Part.PROBE, self._probe.sweep),
+            (Part.DEPLOY, self._deploy.sweep),
         ):
             self._ticker.add_job(self._sweep, "interval", (part, sweep), seconds=_TICK_SECONDS, id=part)
         self._ticker.add_job(self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", next_run_time=datetime.now(UTC))
@@ -97,6 +103,8 @@ class Engine:
         self._publish.stop()
         self._issue.stop()
         self._notify.stop()
+        self._probe.stop()
+        self._deploy.stop()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

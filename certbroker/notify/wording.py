@@ -29,6 +29,8 @@ _WHAT: Final = {
     EventType.CERTIFICATE_NEEDS_PERSON: "needs somebody to act",
     EventType.CERTIFICATE_REVOKED: "has been revoked",
     EventType.CERTIFICATE_REVOCATION_FAILED: "could not be revoked",
+    EventType.CERTIFICATE_NOT_DEPLOYED: "is not where it should be",
+    EventType.CERTIFICATE_DEPLOYED: "is where it should be again",
 }
 
 _ADVICE: Final = {
@@ -45,6 +47,8 @@ _ADVICE: Final = {
     EventType.CERTIFICATE_REVOKED: "Whoever still serves this version must change over to another one.",
     EventType.CERTIFICATE_REVOCATION_FAILED: "It is still valid, and nobody goes on trying: revoke it again, or in the "
     "CA's own way.",
+    EventType.CERTIFICATE_NOT_DEPLOYED: "Renewing it is of no use before it is served: deploy the version that is "
+    "named here, and have the server load it.",
 }
 
 # What a digest tells, by the names under which its event has it.

@@ -7,22 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from certbroker.domain.endpoints import StartTLS
+
+__all__ = ["Failure", "IPAddress", "NotPresented", "Presented", "Probe", "StartTLS"]
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class StartTLS(StrEnum):
-    """A protocol that begins without TLS, and how TLS is asked for in it."""
-
-    SMTP = "smtp"
-    """RFC 3207."""
-    IMAP = "imap"
-    """RFC 9051 section 6.2.1."""
-    POP3 = "pop3"
-    """RFC 2595 section 4."""
-    LDAP = "ldap"
-    """RFC 4511 section 4.14."""
-    POSTGRES = "postgres"
-    """SSLRequest of PostgreSQL's own protocol."""
 
 
 class Failure(StrEnum):

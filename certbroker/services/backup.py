@@ -14,6 +14,7 @@ from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Identity, SealedBytes, Version
 from certbroker.ports.clock import Clock
 from certbroker.ports.seal import Seal, Unreadable
+from certbroker.services import succession
 from certbroker.services.naming import deleted_but_recoverable, live, managed, usable, with_backing
 from certbroker.services.vaults import BACKUP
 from certbroker.store.database import SQLiteStore
@@ -90,6 +91,7 @@ class Backups:
                 transaction.objects.put_policy(vault.id, contents.name, contents.policy)
             if kind is Kind.CERTIFICATE:
                 transaction.lifecycles.disturb(vault.id, contents.name, now)
+                succession.follow(transaction, vault.id, contents.name, now)
             restored = transaction.objects.get(vault.id, kind, contents.name)
             if restored is None:
                 raise Invalid("The backup holds no version.")

@@ -13,9 +13,11 @@ from certbroker.services.channels import Channels
 from certbroker.services.contacts import Contacts
 from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
+from certbroker.services.deployments import Deployments
 from certbroker.services.digests import Digests
 from certbroker.services.doctor import Doctor
 from certbroker.services.drills import Drills
+from certbroker.services.endpoints import Endpoints
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
@@ -59,6 +61,8 @@ class Broker:
     channels: Channels
     deliveries: Deliveries
     digests: Digests
+    endpoints: Endpoints
+    deployments: Deployments
     board: Board
     listings: Listings
     deletions: Deletions

@@ -18,6 +18,7 @@ from certbroker.domain.records import CertificateFacts, Identity, KeyFacts, Oper
 from certbroker.domain.revocation import KEY_COMPROMISED, key_digest
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
+from certbroker.services import succession
 from certbroker.services.outbox import publish_versions
 from certbroker.store.transaction import SQLTransaction
 
@@ -107,6 +108,7 @@ def store(
     else:
         transaction.objects.add(vault_id, *stored)
         transaction.lifecycles.made(vault_id, name, issuer, now + FIRST_LOOK)
+        succession.follow(transaction, vault_id, name, now)
     publish_versions(transaction, vault_id, *versions)
     return certificate
 

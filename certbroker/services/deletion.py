@@ -12,6 +12,7 @@ from certbroker.domain.objects import Deletion, Kind, Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Version
 from certbroker.ports.clock import Clock
+from certbroker.services import succession
 from certbroker.services.certificates import without_version
 from certbroker.services.naming import live, managed, not_found, with_backing
 from certbroker.store.database import SQLiteStore
@@ -54,6 +55,7 @@ class Deletions:
             if kind is Kind.CERTIFICATE:
                 transaction.operations.remove(vault.id, name, now)
                 transaction.lifecycles.remove(vault.id, name)
+                transaction.endpoints.rest(vault.id, name)
             transaction.audit(record(caller, now, f"/{kind}s/{head.name}"))
             return _deleted(transaction, vault, kind, name)
 
@@ -74,6 +76,7 @@ class Deletions:
                 transaction.objects.mark(vault.id, each, name, None)
             if kind is Kind.CERTIFICATE:
                 transaction.lifecycles.disturb(vault.id, name, now)
+                succession.follow(transaction, vault.id, name, now)
             transaction.audit(record(caller, now, f"/deleted{kind}s/{found.name}"))
             return found
 
@@ -141,3 +144,4 @@ def _remove(transaction: SQLTransaction, vault_id: int, kind: Kind, name: str, n
     if kind is Kind.CERTIFICATE:
         transaction.objects.remove_policy(vault_id, name)
         transaction.operations.remove(vault_id, name, now)
+        transaction.endpoints.remove_all(vault_id, name)

@@ -53,6 +53,8 @@ class Housekeeping:
             jumped = last is not None and last - now > _JUMP
             if jumped:
                 transaction.lifecycles.call_back(now, _LOOK_AGAIN)
+                transaction.endpoints.call_back(now, _LOOK_AGAIN)
+                transaction.deployments.release_all(now)
                 transaction.channels.call_back(now, now + 2 * LONGEST_PAUSE, now + LEASE)
             return jumped
 

@@ -84,6 +84,7 @@ def gather(
         suggestion=lifecycle.suggestion,
         wish=lifecycle.wish,
         setback=lifecycle.setback,
+        undeployed=transaction.endpoints.alarm(vault_id, name) or transaction.deployments.alarm(vault_id, name),
     )
     outside = asked is not None and not asked.local and not asked.manual
     return Look(replace(care, lifecycle=lifecycle), operation, policy, version, facts, outside)

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from certbroker.domain.channels import Channel
 from certbroker.domain.drill import Fate
+from certbroker.domain.endpoints import Serving
 from certbroker.domain.issuer_health import IssuerState
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.records import CertificateFacts
@@ -31,6 +32,8 @@ from certbroker.services.meters import Meters
 from certbroker.services.pulse import SILENCE
 from certbroker.services.readiness import Readiness
 from certbroker.store.database import SQLiteStore
+from certbroker.store.deployments import Deployment
+from certbroker.store.endpoints import Totals as EndpointTotals
 from certbroker.store.issuers import JudgedIssuer
 from certbroker.store.transaction import SQLTransaction
 
@@ -59,6 +62,8 @@ class _Counted:
     holds: Mapping[tuple[str, str], int]
     certificates: tuple[tuple[tuple[str, ...], CertificateFacts], ...]
     drills: Mapping[Fate, int]
+    endpoints: EndpointTotals
+    deployments: tuple[Deployment, ...]
 
 
 class Metrics(Collector):
@@ -171,6 +176,8 @@ class Metrics(Collector):
             Counter((bucket.ca, bucket.scope.value) for bucket, level in holds if level.is_held(now)),
             tuple((_labels(vaults.get(vault, str(vault)), name, facts), facts) for vault, name, facts in shown),
             _drills(transaction),
+            transaction.endpoints.totals(),
+            tuple(transaction.deployments.all()[:_MOST]),
         )
 
 
@@ -207,7 +214,34 @@ def _families(counted: _Counted, now: float) -> Iterator[Metric]:
     for fate in Fate:
         drills.add_metric([fate], counted.drills.get(fate, 0))
     yield drills
+    yield from _deployed(counted)
     yield from _certificates(counted, now)
+
+
+def _deployed(counted: _Counted) -> Iterator[Metric]:
+    """What is served, and what was put where it is used."""
+    serving = GaugeMetricFamily(
+        "certbroker_endpoints", "Endpoints of certificates by what they serve.", labels=["state"]
+    )
+    for state in Serving:
+        serving.add_metric([state], counted.endpoints.serving.get(state, 0))
+    yield serving
+    yield _gauge(
+        "certbroker_endpoints_alarmed",
+        "Endpoints that do not serve the version in use, for longer than a deployment may take.",
+        counted.endpoints.alarmed,
+    )
+    yield _gauge(
+        "certbroker_endpoints_expired",
+        "Endpoints that serve a certificate that has expired instead of the version in use.",
+        counted.endpoints.grave,
+    )
+    failing = GaugeMetricFamily(
+        "certbroker_deployment_failing", "Whether a deployment fails.", labels=["deployment", "vault", "certificate"]
+    )
+    for each in counted.deployments:
+        failing.add_metric([each.name, each.vault, each.certificate], each.progress.failures > 0)
+    yield failing
 
 
 def _issuers(counted: _Counted) -> Iterator[Metric]:

@@ -29,6 +29,10 @@ class Part(StrEnum):
     """Makes the CRLs and OCSP replies of private CAs."""
     NOTIFY = "notify"
     """Delivers events."""
+    PROBE = "probe"
+    """Looks at the endpoints of certificates."""
+    DEPLOY = "deploy"
+    """Puts certificates where they are used."""
     BEAT = "beat"
     """Writes its mark into the database: the proof that it can be written."""
 

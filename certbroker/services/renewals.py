@@ -31,6 +31,7 @@ from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import IssuerKind, IssuerUnavailable, RenewalWindow, suggests_renewal
 from certbroker.services import lifecycle_events as events
+from certbroker.services import succession
 from certbroker.services.certificates import without_version
 from certbroker.services.inbox import Inbox
 from certbroker.services.issuer_reports import failure, report
@@ -267,6 +268,7 @@ class Renewals:
             transaction.objects.set_current(care.vault_id, kind, care.name, staged)
         caller = engine_caller("CertificateActivate", str(care.vault_id), "")
         transaction.audit(record(caller, now, f"/certificates/{care.name}/{staged}"))
+        succession.follow(transaction, care.vault_id, care.name, now)
         version = transaction.objects.get(care.vault_id, Kind.CERTIFICATE, care.name)
         if version is not None:
             publish(transaction, events.activated(care.vault_id, version, now))

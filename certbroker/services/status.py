@@ -11,6 +11,7 @@ from typing import Final
 
 from certbroker.domain.budget import Bucket, Level
 from certbroker.domain.channels import Channel
+from certbroker.domain.endpoints import Serving
 from certbroker.domain.issuer_health import IssuerState
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.objects import Kind
@@ -43,7 +44,7 @@ class Trouble:
     """Something that is not well. `advice` says what a person can do; it is empty where nobody has to."""
 
     what: str
-    """`broker`, `certificate`, `issuer` or `channel`."""
+    """`broker`, `certificate`, `endpoint`, `deployment`, `issuer` or `channel`."""
     vault: str
     name: str
     state: str
@@ -115,6 +116,8 @@ class Status:
             troubles = [
                 *_certificates(transaction, vaults),
                 *_merges(transaction, vaults),
+                *_endpoints(transaction, vaults),
+                *_deployments(transaction),
                 *_issuers(transaction.issuers.judged(_MOST), vaults),
                 *_channels(transaction, vaults, now),
             ]
@@ -140,7 +143,7 @@ class Status:
 
 
 def _certificates(transaction: SQLTransaction, vaults: Mapping[int, str]) -> Iterator[Trouble]:
-    for health in (Health.EXPIRED, Health.NEEDS_PERSON, Health.FAILING):
+    for health in (Health.EXPIRED, Health.NEEDS_PERSON, Health.NOT_DEPLOYED, Health.FAILING):
         for care in transaction.lifecycles.unwell(health, _SHOWN):
             lifecycle, name = care.lifecycle, _name(transaction, care)
             vault = vaults.get(care.vault_id, "")
@@ -163,6 +166,8 @@ def _advice(care: Care, vault: str, name: str) -> str:
             return f"Renew it: certbroker certificate renew {of}. Disable it where nobody needs it any more."
         case Health.NEEDS_PERSON:
             return f"See certbroker certificate health {of}, and make a new version, or disable it."
+        case Health.NOT_DEPLOYED:
+            return f"Deploy the version in use, and see certbroker certificate endpoint list {of}."
         case Health.FAILING if lifecycle.setback is not None and lifecycle.setback.failures >= _HOPELESS:
             times = lifecycle.setback.failures
             return f"It has failed {times} times in a row: remove the cause, then certbroker certificate renew {of}."
@@ -182,6 +187,43 @@ def _merges(transaction: SQLTransaction, vaults: Mapping[int, str]) -> Iterator[
             f"Have it signed, then: certbroker certificate merge {merge.name} --vault {vault}.",
             moment(merge.created),
         )
+
+
+def _endpoints(transaction: SQLTransaction, vaults: Mapping[int, str]) -> Iterator[Trouble]:
+    """Endpoints that do not serve what they should and are no alarm yet: an alarm is shown with its certificate."""
+    for serving in (Serving.OLD, Serving.OTHER, Serving.GARBAGE, Serving.UNREACHABLE):
+        for endpoint in transaction.endpoints.troubled(serving, _SHOWN):
+            standing = endpoint.standing
+            if standing.alarm is None:
+                yield Trouble(
+                    "endpoint",
+                    vaults.get(endpoint.vault_id, ""),
+                    f"{endpoint.name} at {endpoint.place.text}",
+                    str(serving),
+                    next((sight.problem for sight in standing.sights if sight.problem), ""),
+                    "",
+                    standing.missing_since,
+                    endpoint.act_at,
+                )
+
+
+def _deployments(transaction: SQLTransaction) -> Iterator[Trouble]:
+    for deployment in transaction.deployments.all():
+        progress = deployment.progress
+        if progress.failures:
+            advice = ""
+            if progress.failures >= _HOPELESS:
+                advice = f"Remove the cause, or correct the section deploy.{deployment.name} and restart."
+            yield Trouble(
+                "deployment",
+                deployment.vault,
+                f"{deployment.name} of {deployment.certificate}",
+                "Failing",
+                progress.problem,
+                advice,
+                progress.failing_since,
+                deployment.act_at,
+            )
 
 
 def _issuers(issuers: list[JudgedIssuer], vaults: Mapping[int, str]) -> Iterator[Trouble]:

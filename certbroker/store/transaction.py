@@ -8,7 +8,9 @@ from certbroker.domain.audit import AuditRecord
 from certbroker.store.authorities import Authorities
 from certbroker.store.budgets import Budgets
 from certbroker.store.channels import Channels
+from certbroker.store.deployments import Deployments
 from certbroker.store.drills import Drills
+from certbroker.store.endpoints import Endpoints
 from certbroker.store.identity import Identities
 from certbroker.store.issuers import Issuers
 from certbroker.store.lifecycles import Lifecycles
@@ -31,7 +33,9 @@ class SQLTransaction:
         "authorities",
         "budgets",
         "channels",
+        "deployments",
         "drills",
+        "endpoints",
         "identities",
         "issuers",
         "lifecycles",
@@ -52,6 +56,8 @@ class SQLTransaction:
         self.issuers = Issuers(cursor)
         self.lifecycles = Lifecycles(cursor)
         self.channels = Channels(cursor)
+        self.endpoints = Endpoints(cursor)
+        self.deployments = Deployments(cursor)
         self.outbox = Outbox(cursor)
         self.overviews = Overviews(cursor)
         self.publications = Publications(cursor)

@@ -7,49 +7,19 @@ import ipaddress
 import os
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from certbroker.egress import EgressPolicy, TLSProbe
 from certbroker.ports.probe import Failure, NotPresented, Presented, Probe, StartTLS
 from tests.support.certificates import Authority, Identity, der
+from tests.support.tcp_server import Script, Server, context_of, says, serving, shaking
 
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 NETWORKS = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-
-Script = Callable[[socket.socket], None]
-
-
-class Server:
-    """Does with each connection what a script says."""
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        # Wakes the thread that waits in accept().
-        with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listening.accept()
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(10)
-            self._script(connection)
 
 
 @pytest.fixture
@@ -73,35 +43,19 @@ def probe() -> TLSProbe:
     return probe
 
 
-def context_of(identity: Identity, folder: Path) -> ssl.SSLContext:
-    file = folder / f"{identity.certificate.serial_number:x}.pem"
-    file.write_text(identity.pem())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context
-
-
-def shaking(context: ssl.SSLContext) -> Script:
-    def script(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as tls:
-            tls.recv(1)
-
-    return script
-
-
-def test_the_chain_is_seen_as_it_was_sent(serve: Callable[[Script], Server], probe: TLSProbe, tmp_path: Path) -> None:
+def test_the_chain_is_seen_as_it_was_sent(serve: Callable[[Script], Server], probe: TLSProbe) -> None:
     below = Authority("Issuing CA", above=Authority("Root"))
     identity = below.issue()
-    server = serve(shaking(context_of(identity, tmp_path)))
+    server = serve(serving(identity))
 
     seen = probe.look(LOOPBACK, server.port, "www.example.com")
 
     assert Presented(LOOPBACK, server.port, tuple(map(der, identity.chain)), "TLSv1.3") == seen
 
 
-def test_the_server_is_asked_for_the_name(serve: Callable[[Script], Server], probe: TLSProbe, tmp_path: Path) -> None:
+def test_the_server_is_asked_for_the_name(serve: Callable[[Script], Server], probe: TLSProbe) -> None:
     default, named = Authority().issue("default.example.com"), Authority().issue("named.example.com")
-    context, other = context_of(default, tmp_path), context_of(named, tmp_path)
+    context, other = context_of(default.pem()), context_of(named.pem())
 
     def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         if name == "named.example.com":
@@ -117,10 +71,10 @@ def test_the_server_is_asked_for_the_name(serve: Callable[[Script], Server], pro
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_server_that_wants_to_know_its_clients_is_seen_too(
-    serve: Callable[[Script], Server], probe: TLSProbe, tmp_path: Path, version: ssl.TLSVersion
+    serve: Callable[[Script], Server], probe: TLSProbe, version: ssl.TLSVersion
 ) -> None:
     identity = Authority().issue()
-    context = context_of(identity, tmp_path)
+    context = context_of(identity.pem())
     context.verify_mode = ssl.CERT_REQUIRED
     context.maximum_version = version
     server = serve(shaking(context))
@@ -131,23 +85,11 @@ def test_a_server_that_wants_to_know_its_clients_is_seen_too(
     assert (version is ssl.TLSVersion.TLSv1_2) == (seen.broken_off is not None)
 
 
-def test_an_expired_certificate_is_seen_as_any_other(
-    serve: Callable[[Script], Server], probe: TLSProbe, tmp_path: Path
-) -> None:
+def test_an_expired_certificate_is_seen_as_any_other(serve: Callable[[Script], Server], probe: TLSProbe) -> None:
     identity = Authority().issue(life=timedelta(days=-3))
-    server = serve(shaking(context_of(identity, tmp_path)))
+    server = serve(serving(identity))
 
     assert der(identity.certificate) == probe.look(LOOPBACK, server.port, None).chain[0]
-
-
-def says(data: bytes) -> Script:
-    """Waits for the hello, so that closing resets nothing."""
-
-    def script(connection: socket.socket) -> None:
-        connection.recv(4096)
-        connection.sendall(data)
-
-    return script
 
 
 def _drip(connection: socket.socket) -> None:
@@ -206,11 +148,11 @@ def test_nobody_listens(probe: TLSProbe) -> None:
     )
 
 
-def test_a_chain_without_end_is_not_taken(serve: Callable[[Script], Server], probe: TLSProbe, tmp_path: Path) -> None:
+def test_a_chain_without_end_is_not_taken(serve: Callable[[Script], Server], probe: TLSProbe) -> None:
     authority = Authority()
     identity = authority.issue()
     long = Identity(identity.key, identity.certificate, tuple(authority.issue().certificate for _ in range(400)))
-    server = serve(shaking(context_of(long, tmp_path)))
+    server = serve(serving(long))
 
     with pytest.raises(NotPresented) as refused:
         probe.look(LOOPBACK, server.port, None)
@@ -219,11 +161,11 @@ def test_a_chain_without_end_is_not_taken(serve: Callable[[Script], Server], pro
 
 
 def test_a_certificate_without_its_key_is_not_taken_for_presented(
-    serve: Callable[[Script], Server], probe: TLSProbe, tmp_path: Path
+    serve: Callable[[Script], Server], probe: TLSProbe
 ) -> None:
     """Who has no more than a copy of the certificate cannot pass for a server that serves it."""
     identity = Authority().issue()
-    context = context_of(identity, tmp_path)
+    context = context_of(identity.pem())
 
     def altered(connection: socket.socket) -> None:
         """Stands between, and spoils what the server proves that it has the key with."""
@@ -260,12 +202,11 @@ def test_a_certificate_without_its_key_is_not_taken_for_presented(
 def test_tls_is_asked_for_where_a_protocol_begins_without_it(
     serve: Callable[[Script], Server],
     probe: TLSProbe,
-    tmp_path: Path,
     starttls: str,
     talk: tuple[tuple[bytes, bytes], ...],
 ) -> None:
     identity = Authority().issue()
-    shake = shaking(context_of(identity, tmp_path))
+    shake = serving(identity)
 
     def script(connection: socket.socket) -> None:
         for said, awaited in talk:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pebble.launcher import Pebble
-from tests.support.failpoints import COMMITS, EARLY, ELSEWHERE, LATE, LOOKS, NOTIFY, ROTATION
+from tests.support.failpoints import COMMITS, DEPLOY, DEPLOYER, EARLY, ELSEWHERE, LATE, LOOKS, NOTIFY, ROTATION
 from tests.support.mortal import Mortal, kill_during_issuance
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,11 @@ def test_every_failpoint_of_the_code_is_a_case() -> None:
     rotation = (_ROOT / "tests/keystore/test_seal_rotation.py").read_text()
 
     notify = {name for name, _, _ in NOTIFY}
-    assert {name for name, _ in EARLY + LATE + COMMITS + LOOKS} | ROTATION | {*ELSEWHERE} | notify == literal
+    assert {name for name, _ in EARLY + LATE + COMMITS + LOOKS} | ROTATION | {
+        *ELSEWHERE,
+        *DEPLOY,
+        *DEPLOYER,
+    } | notify == literal
     # None is computed: that one would escape this test.
     assert [] == [call for call in calls if not call.startswith('"')]
     assert [] == [name for name in sorted(ROTATION) if name not in rotation]

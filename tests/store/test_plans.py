@@ -16,6 +16,8 @@ from certbroker.store.statement import Statement
 
 # These walk over a table, because it is small, because they want all of it, which is seldom, or up to a limit.
 WALKS = {
+    "deployments": {"_ALL"},
+    "endpoints": {"_COUNT"},
     "channels": {"_EVERYWHERE", "_RELEASE_ALL", "_CALL_BACK", "_VAULTS", "_ADD_CONTACTS", "_ENABLE_CONTACTS"},
     "drills": {"_LIST"},
     "identity": {"_LIST", "_ASSIGNMENTS"},
@@ -27,7 +29,13 @@ WALKS = {
 }
 
 # An index that has only the rows in question may be walked over, as may a list that is a parameter.
-SMALL = ("USING INDEX operations_open", "USING INDEX outbox_dead", "lifecycles_health", "VIRTUAL TABLE")
+SMALL = (
+    "USING INDEX operations_open",
+    "USING INDEX outbox_dead",
+    "lifecycles_health",
+    "endpoints_amiss",
+    "VIRTUAL TABLE",
+)
 
 
 def _statements() -> Iterator[tuple[str, str, Statement]]:

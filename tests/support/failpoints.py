@@ -63,6 +63,17 @@ ELSEWHERE = {
     "acme.abandon.after-call": "tests/acme/test_abandoning.py",
 }
 
+# On the way of a deployment: in the broker that makes it, and in the files and commands of whoever makes it.
+DEPLOY = [
+    "deploy.before",
+    "deploy.after",
+    "deploy.settle.before",
+    "deploy.settle.after",
+    "endpoint.look.before",
+    "endpoint.look.after",
+]
+DEPLOYER = ["deploy.files.written", "deploy.files.switched", "deploy.command.before", "deploy.command.after"]
+
 # On the way of a renewal that the CA asked for: the look at the certificate, then the operation.
 LOOKS = [
     ("renewal.claim.before", 1),

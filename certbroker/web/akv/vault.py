@@ -20,6 +20,7 @@ from certbroker.web.akv import (
     certificates,
     channels,
     drills,
+    endpoints,
     health,
     issuers,
     keys,
@@ -63,6 +64,7 @@ class VaultApp:
             health,
             lifecycle,
             drills,
+            endpoints,
         ):
             module.register(self._router)
 

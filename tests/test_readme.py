@@ -16,7 +16,18 @@ import typer
 from typer.main import get_group
 
 from certbroker.cli.groups import GROUPS
-from certbroker.web.akv import certificates, channels, drills, health, issuers, keys, lifecycle, revocation, secrets
+from certbroker.web.akv import (
+    certificates,
+    channels,
+    drills,
+    endpoints,
+    health,
+    issuers,
+    keys,
+    lifecycle,
+    revocation,
+    secrets,
+)
 from certbroker.web.akv.routes import Route, Router
 from tests.support.broker import DevBroker
 
@@ -214,7 +225,7 @@ def _operations() -> set[str]:
         def add(self, method: str, pattern: str, route: Route) -> None:
             found.add(route.operation)
 
-    for module in (secrets, keys, issuers, certificates, revocation, channels, health, lifecycle, drills):
+    for module in (secrets, keys, issuers, certificates, revocation, channels, health, lifecycle, drills, endpoints):
         module.register(Recording())
     return found
 

@@ -20,6 +20,8 @@ _WHAT: Final = {
     Part.DRILL: "The engine has not gone on with drills",
     Part.PUBLISH: "The engine has not seen to what private CAs publish",
     Part.NOTIFY: "The engine has not delivered events",
+    Part.PROBE: "The engine has not looked at endpoints",
+    Part.DEPLOY: "The engine has not deployed certificates",
     Part.BEAT: "The database has not been written",
 }
 

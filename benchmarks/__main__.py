@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks.acme import acme
 from benchmarks.footprint import footprint
+from benchmarks.private_ca import private_ca
 from benchmarks.reads import read_secret
 from benchmarks.row import Row
 from benchmarks.scale import scale
@@ -25,6 +26,7 @@ SCENARIOS: dict[str, Callable[[Path], Row | list[Row]]] = {
     "read_secret": read_secret,
     "write_secret": write_secret,
     "self_signed": self_signed,
+    "private_ca": private_ca,
     "acme": acme,
     "footprint": footprint,
     "scale": scale,

@@ -6,10 +6,11 @@ code that put the draft together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
@@ -41,23 +42,46 @@ _CRITICAL: Final = {
 }
 
 
-def findings(draft: x509.Certificate, prepared: Prepared) -> list[str]:
-    """All that is wrong with a draft; nothing where it may be signed."""
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A draft that is taken apart once for all checks."""
+
+    certificate: x509.Certificate
+    extensions: Mapping[x509.ObjectIdentifier, x509.Extension[Any]]
+    names: tuple[x509.GeneralName, ...]
+    subject: x509.Name
+    key: object
+
+    def extension(self, kind: type[T]) -> x509.Extension[T]:
+        """The extension of that kind. Raises ValueError where there is none."""
+        found: x509.Extension[T] | None = self.extensions.get(kind.oid)
+        if found is None:
+            raise ValueError(f"it lacks the extension {kind.oid.dotted_string}")
+        return found
+
+
+def findings(certificate: x509.Certificate, prepared: Prepared) -> list[str]:
+    """All that is wrong with a draft; nothing where it may be signed. Raises ValueError where it lacks a part."""
+    extensions = {each.oid: each for each in certificate.extensions}
+    san = extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+    names = () if san is None else tuple(san.value)
+    draft = _Draft(certificate, extensions, names, certificate.subject, certificate.public_key())
     return [finding for check in _CHECKS for finding in check(draft, prepared)]
 
 
-def _size_and_serial(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
-    if len(draft.tbs_certificate_bytes) > _MAX_BYTES:
+def _size_and_serial(draft: _Draft, prepared: Prepared) -> Iterator[str]:
+    certificate = draft.certificate
+    if len(certificate.tbs_certificate_bytes) > _MAX_BYTES:
         yield f"it has more than {_MAX_BYTES} bytes"
-    if draft.version is not x509.Version.v3:
+    if certificate.version is not x509.Version.v3:
         yield "it is not of version 3"
-    serial = draft.serial_number
+    serial = certificate.serial_number
     if not 0 < serial < _MAX_SERIAL or serial.bit_length() < _MIN_SERIAL_BITS or serial != prepared.serial:
         yield "its serial number is not a positive random number of at most 20 octets"
 
 
-def _validity(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
-    start, end = draft.not_valid_before_utc, draft.not_valid_after_utc
+def _validity(draft: _Draft, prepared: Prepared) -> Iterator[str]:
+    start, end = draft.certificate.not_valid_before_utc, draft.certificate.not_valid_after_utc
     if start >= end:
         yield "it would never be valid"
     signer, profile = prepared.signer, prepared.profile
@@ -68,32 +92,31 @@ def _validity(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
         yield f"it would be valid for more than {profile.max_days} days"
 
 
-def _key(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
+def _key(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     try:
-        key = verifying_key(draft.public_key())
+        key = verifying_key(draft.key)
         check_key(key)
     except Invalid as refusal:
         yield refusal.message.rstrip(".")
         return
-    if prepared.profile is not None and key == prepared.key.public_key():
+    if prepared.signer is not None and prepared.profile is not None and key == _own_key(prepared.signer):
         yield "its key is the CA's own"
 
 
-def _names(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
+def _names(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     """The issuer as it calls itself, a subject or names, and the names well formed, each once."""
     if prepared.signer is not None:
-        issuer = prepared.signer.certificate.subject
-        if draft.issuer.public_bytes() != issuer.public_bytes():
+        if draft.certificate.issuer.public_bytes() != _name_of(prepared.signer):
             yield "its issuer is not written as in the CA's certificate"
-    elif draft.issuer != draft.subject:
+    elif draft.certificate.issuer != draft.subject:
         yield "a root is its own issuer"
-    names = _san(draft)
-    has_subject = bool(list(draft.subject))
+    names = draft.names
+    has_subject = bool(draft.subject.rdns)
     if not has_subject and (not names or prepared.profile is None):
         yield "it names nobody"
-    if names and _extension(draft, x509.SubjectAlternativeName).critical is has_subject:
+    if names and draft.extension(x509.SubjectAlternativeName).critical is has_subject:
         yield "its names are critical where there is a subject too, or are not where there is none"
-    if len(set(map(shown, names))) != len(names):
+    if len(names) > 1 and len(set(map(shown, names))) != len(names):
         yield "it has the same name twice"
     for name in names:
         if isinstance(name, x509.DNSName) and not is_dns_name(name.value):
@@ -102,15 +125,15 @@ def _names(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
             yield f"{shown(name)} is not ASCII"
 
 
-def _constraints(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
+def _constraints(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     """RFC 5280 section 4.2.1.10: all CAs on the path have a say."""
     if prepared.signer is None:
         return
     limits = _limits(prepared.signer)
     if not limits:
         return
-    names: list[x509.GeneralName] = list(_san(draft))
-    if list(draft.subject):
+    names = list(draft.names)
+    if draft.subject.rdns:
         names.append(x509.DirectoryName(draft.subject))
     names += [
         x509.RFC822Name(str(attribute.value))
@@ -122,25 +145,25 @@ def _constraints(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
             yield f"{wrong} by the name constraints of the CA"
 
 
-def _extensions(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
+def _extensions(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     """Each critical or not as it has to be, and the key identifiers in their places."""
-    for extension in draft.extensions:
+    for extension in draft.extensions.values():
         wanted = _CRITICAL.get(extension.oid)
         if wanted is not None and extension.critical is not wanted:
             yield f"{extension.oid.dotted_string} is {'not ' if wanted else ''}critical"
         if isinstance(extension.value, x509.UnrecognizedExtension):
             yield f"it has an extension that nobody asked for, {extension.oid.dotted_string}"
-    _extension(draft, x509.SubjectKeyIdentifier)
+    draft.extension(x509.SubjectKeyIdentifier)
     if prepared.signer is not None:
-        identifier = _extension(draft, x509.AuthorityKeyIdentifier).value.key_identifier
-        if identifier != identifier_of(prepared.signer.certificate).digest:
+        identifier = draft.extension(x509.AuthorityKeyIdentifier).value.key_identifier
+        if identifier != _identifier_of(prepared.signer):
             yield "its authority key identifier is not that of the CA"
 
 
-def _usages(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
+def _usages(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     """An end entity has the profile's purposes and signs no certificates; a CA does."""
-    basic = _extension(draft, x509.BasicConstraints).value
-    usage = _extension(draft, x509.KeyUsage).value
+    basic = draft.extension(x509.BasicConstraints).value
+    usage = draft.extension(x509.KeyUsage).value
     profile = prepared.profile
     if profile is None:
         if not basic.ca or not usage.key_cert_sign or not usage.crl_sign:
@@ -148,14 +171,15 @@ def _usages(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
         return
     if basic.ca or usage.key_cert_sign or usage.crl_sign:
         yield "an end entity cannot be a CA"
-    if usage != profile.key_usage(verifying_key(draft.public_key())):
+    if usage != profile.key_usage(verifying_key(draft.key)):
         yield f"its key usage is not that of the profile {profile.name}"
-    purposes = tuple(_extension(draft, x509.ExtendedKeyUsage).value) if profile.ekus else ()
+    has_purposes = x509.ExtendedKeyUsage.oid in draft.extensions
+    purposes = tuple(draft.extension(x509.ExtendedKeyUsage).value) if has_purposes else ()
     if purposes != profile.ekus:
         yield f"its purposes are not those of the profile {profile.name}"
 
 
-def _issuer(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
+def _issuer(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     """The CA may sign certificates, and CAs no deeper than it says itself (RFC 5280 section 4.2.1.9)."""
     signer = prepared.signer
     if signer is None:
@@ -164,14 +188,14 @@ def _issuer(draft: x509.Certificate, prepared: Prepared) -> Iterator[str]:
         yield "the CA's own certificate does not allow it to sign certificates"
     depth = room_below(signer)
     if prepared.profile is None and depth is not None:
-        length = _extension(draft, x509.BasicConstraints).value.path_length
+        length = draft.extension(x509.BasicConstraints).value.path_length
         if depth < 1:
             yield "the CA may have no other CA below it (path length 0)"
         elif length is None or length > depth - 1:
             yield f"a CA below this one has a path length of at most {depth - 1}"
 
 
-_CHECKS: Final[tuple[Callable[[x509.Certificate, Prepared], Iterator[str]], ...]] = (
+_CHECKS: Final[tuple[Callable[[_Draft, Prepared], Iterator[str]], ...]] = (
     _size_and_serial,
     _validity,
     _key,
@@ -186,6 +210,21 @@ _CHECKS: Final[tuple[Callable[[x509.Certificate, Prepared], Iterator[str]], ...]
 @lru_cache(maxsize=64)
 def _limits(signer: Signer) -> tuple[x509.NameConstraints, ...]:
     return tuple(found for certificate in signer.path if (found := constraints_of(certificate)) is not None)
+
+
+@lru_cache(maxsize=64)
+def _own_key(signer: Signer) -> object:
+    return signer.certificate.public_key()
+
+
+@lru_cache(maxsize=64)
+def _name_of(signer: Signer) -> bytes:
+    return signer.certificate.subject.public_bytes()
+
+
+@lru_cache(maxsize=64)
+def _identifier_of(signer: Signer) -> bytes:
+    return identifier_of(signer.certificate).digest
 
 
 @lru_cache(maxsize=64)
@@ -207,22 +246,7 @@ def room_below(signer: Signer) -> int | None:
     """How many CAs may still come below this one, by its own certificate and those above it; None is any number."""
     rooms = []
     for above, certificate in enumerate(signer.path):
-        length = _extension(certificate, x509.BasicConstraints).value.path_length
+        length = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
         if length is not None:
             rooms.append(length - above)
     return max(0, min(rooms)) if rooms else None
-
-
-def _san(draft: x509.Certificate) -> list[x509.GeneralName]:
-    try:
-        return list(_extension(draft, x509.SubjectAlternativeName).value)
-    except ValueError:
-        return []
-
-
-def _extension(draft: x509.Certificate, kind: type[T]) -> x509.Extension[T]:
-    """The extension of that kind. Raises ValueError where there is none."""
-    try:
-        return draft.extensions.get_extension_for_class(kind)
-    except x509.ExtensionNotFound as error:
-        raise ValueError(f"it lacks the extension {error.oid.dotted_string}") from None

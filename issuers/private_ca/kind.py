@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -25,7 +27,6 @@ from issuers.private_ca.constraints import violation
 from issuers.private_ca.entry import entry_of
 from issuers.private_ca.lint import lint
 from issuers.private_ca.prepare import prepare_leaf
-from issuers.private_ca.profiles import check_key
 from issuers.private_ca.settings import PrivateCASettings, read_settings
 from issuers.private_ca.signing import sign
 from issuers.self_signed import add_months
@@ -50,7 +51,7 @@ class PrivateCAIssuer:
         except Invalid as refusal:
             return RequestRefused(Problem("RefusedByCA", refusal.message))
         chain = path if self._settings.with_root else without_root(path)
-        return CertificateIssued((certificate, *(each.public_bytes(Encoding.DER) for each in chain)), entry)
+        return CertificateIssued((certificate, *_encoded(chain)), entry)
 
     def revoke(self, certificate: bytes, reason: int, key: PrivateKey | None = None) -> None:
         """Enter it into the CA's ledger; the next CRL has it, and is made at once."""
@@ -61,7 +62,6 @@ class PrivateCAIssuer:
         """Sign, and tell what the ledger is to have. Raises Invalid."""
         policy, profile, now = request.policy, self._settings.profile, self._clock.now()
         key = request.key.public_key()
-        check_key(key)
         sans = names_for(policy)
         if self._settings.names is not None:
             wrong = violation(general_names(sans), self._settings.names, closed=True)
@@ -70,7 +70,12 @@ class PrivateCAIssuer:
         life = add_months(now, policy.validity_months) - now
         prepared = prepare_leaf(signer, profile, parse_subject(policy.subject), sans, key, now, life)
         certificate = sign(lint(prepared))
-        return certificate, entry_of(signer, certificate, prepared.serial, prepared.shard, profile.name)
+        return certificate, entry_of(signer, certificate, prepared, profile.name)
+
+
+@lru_cache(maxsize=64)
+def _encoded(chain: tuple[x509.Certificate, ...]) -> tuple[bytes, ...]:
+    return tuple(each.public_bytes(Encoding.DER) for each in chain)
 
 
 def without_root(path: tuple[x509.Certificate, ...]) -> tuple[x509.Certificate, ...]:

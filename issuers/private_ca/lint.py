@@ -47,16 +47,17 @@ class Linted:
 def lint(prepared: Prepared) -> Linted:
     """Look at the certificate. Raises LintRefused, naming the rules that it breaks."""
     try:
-        draft = prepared.builder.sign(_throw_away(_kind(prepared.key)), signature_hash(prepared.key))
+        key = _throw_away(_kind(prepared.key))
+        whole = prepared.builder.sign(key, signature_hash(prepared.key)).public_bytes(Encoding.DER)
         # From the bytes, because it is them that others will read.
-        draft = x509.load_der_x509_certificate(draft.public_bytes(Encoding.DER))
+        draft = x509.load_der_x509_certificate(whole)
         found = findings(draft, prepared)
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise LintRefused(f"The certificate cannot be expressed in X.509: {error}") from None
     if found:
         raise LintRefused("The CA does not sign this: " + "; ".join(found[:5]) + ".")
     tbs = draft.tbs_certificate_bytes
-    return Linted(tbs, _algorithm(draft, tbs), prepared, _BY_LINT_ALONE)
+    return Linted(tbs, _algorithm(whole, tbs), prepared, _BY_LINT_ALONE)
 
 
 def signature_hash(key: SigningKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
@@ -107,9 +108,8 @@ def _throw_away(kind: str) -> SigningKey:
             return ec.generate_private_key(ec.SECP256R1())
 
 
-def _algorithm(draft: x509.Certificate, tbs: bytes) -> bytes:
+def _algorithm(whole: bytes, tbs: bytes) -> bytes:
     """The AlgorithmIdentifier between the two other parts of a Certificate (RFC 5280 section 4.1)."""
-    whole = draft.public_bytes(Encoding.DER)
     start = whole.index(tbs) + len(tbs)
     # A SEQUENCE of less than 128 bytes, whatever the algorithm.
     return whole[start : start + 2 + whole[start + 1]]

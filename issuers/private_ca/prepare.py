@@ -78,7 +78,7 @@ def prepare_leaf(
     life: timedelta,
 ) -> Prepared:
     """A certificate for an end entity, valid for the shortest of `life`, the profile's and the CA's. Raises Invalid."""
-    has_subject = bool(list(subject))
+    has_subject = bool(subject.rdns)
     profile.check_names(sans, has_subject=has_subject)
     most = timedelta(days=profile.max_days)
     start, end = _validity(signer, now, min(life, most), most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -54,22 +55,9 @@ class Profile:
 
     def key_usage(self, key: VerifyingKey) -> x509.KeyUsage:
         """The key usage for a certificate of this kind of key. Raises Invalid where nothing is left of it."""
-        usages = set(self.usages)
         if isinstance(key, rsa.RSAPublicKey):
-            usages |= set(self.for_rsa)
-            usages -= {"keyAgreement", "encipherOnly", "decipherOnly"}
-        elif isinstance(key, ec.EllipticCurvePublicKey):
-            usages |= set(self.for_ec)
-            usages -= {"keyEncipherment", "dataEncipherment"}
-        else:
-            # RFC 8410 section 5 and RFC 9881 section 5: these keys sign, and do nothing else.
-            usages &= {"digitalSignature", "nonRepudiation"}
-        if not usages:
-            raise Invalid(f"The profile {self.name} has no usage that is possible with a key of this kind.")
-        try:
-            return x509.KeyUsage(*(usage in usages for usage in KEY_USAGES))
-        except ValueError:
-            raise Invalid("usages: encipherOnly and decipherOnly need keyAgreement beside them.") from None
+            return _key_usage(self, "RSA")
+        return _key_usage(self, "EC" if isinstance(key, ec.EllipticCurvePublicKey) else "")
 
     def check_names(self, sans: SubjectAlternativeNames, *, has_subject: bool) -> None:
         """Raise Invalid where the names are not of the kinds that the profile is for."""
@@ -83,6 +71,27 @@ class Profile:
                           f"{', '.join(self.needs_name)}.")  # fmt: skip
         if self.needs_subject and not has_subject:
             raise Invalid(f"A certificate of the profile {self.name} needs a subject, such as CN=Example Ltd.")
+
+
+@lru_cache(maxsize=256)
+def _key_usage(profile: Profile, family: str) -> x509.KeyUsage:
+    usages = set(profile.usages)
+    match family:
+        case "RSA":
+            usages |= set(profile.for_rsa)
+            usages -= {"keyAgreement", "encipherOnly", "decipherOnly"}
+        case "EC":
+            usages |= set(profile.for_ec)
+            usages -= {"keyEncipherment", "dataEncipherment"}
+        case _:
+            # RFC 8410 section 5 and RFC 9881 section 5: these keys sign, and do nothing else.
+            usages &= {"digitalSignature", "nonRepudiation"}
+    if not usages:
+        raise Invalid(f"The profile {profile.name} has no usage that is possible with a key of this kind.")
+    try:
+        return x509.KeyUsage(*(usage in usages for usage in KEY_USAGES))
+    except ValueError:
+        raise Invalid("usages: encipherOnly and decipherOnly need keyAgreement beside them.") from None
 
 
 SERVER: Final = Profile(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -43,7 +44,13 @@ class PrivateCASettings:
 
 def read_settings(settings: IssuerSettings) -> PrivateCASettings:
     """The settings; Invalid, naming the option, when they are incomplete or malformed."""
-    given = read_options(settings.organization_id or "", _KNOWN)
+    return _read(settings.organization_id or "")
+
+
+# An issuer is opened for each certificate.
+@lru_cache(maxsize=256)
+def _read(text: str) -> PrivateCASettings:
+    given = read_options(text, _KNOWN)
     if "ca" not in given:
         raise Invalid("org_details.id lacks the option ca: write ca=<name of a CA>; `certbroker ca list` shows them.")
     for option in ("ca", "over"):

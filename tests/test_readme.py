@@ -16,19 +16,8 @@ import typer
 from typer.main import get_group
 
 from certbroker.cli.groups import GROUPS
-from certbroker.web.akv import (
-    certificates,
-    channels,
-    drills,
-    endpoints,
-    health,
-    issuers,
-    keys,
-    lifecycle,
-    revocation,
-    secrets,
-)
 from certbroker.web.akv.routes import Route, Router
+from certbroker.web.akv.vault import MODULES
 from tests.support.broker import DevBroker
 
 pytestmark = pytest.mark.xdist_group("readme")
@@ -91,7 +80,7 @@ def test_the_readme_can_be_followed(checkout: Path) -> None:
     assert b"BEGIN CERTIFICATE" in (checkout / "build" / "web.pem").read_bytes()
 
 
-@pytest.mark.parametrize("page", ["self-signed", "csr-and-merge", "import", "connect-azure-sdk-and-cli"])
+@pytest.mark.parametrize("page", ["self-signed", "csr-and-merge", "import", "private-ca", "connect-azure-sdk-and-cli"])
 def test_the_how_to_pages_can_be_followed(broker: DevBroker, checkout: Path, page: str) -> None:
     script = _script(_ROOT / "docs" / "how-to" / f"{page}.md")
 
@@ -225,7 +214,7 @@ def _operations() -> set[str]:
         def add(self, method: str, pattern: str, route: Route) -> None:
             found.add(route.operation)
 
-    for module in (secrets, keys, issuers, certificates, revocation, channels, health, lifecycle, drills, endpoints):
+    for module in MODULES:
         module.register(Recording())
     return found
 

@@ -367,6 +367,15 @@ class ExaminesNames(Protocol):
 
 
 @runtime_checkable
+class LooksAtItself(Protocol):
+    """An issuer that needs nobody outside, and can tell how what it needs here is."""
+
+    def checkup(self, what: str) -> Iterable[Checked]:
+        """Look, and change nothing; `what` names the issuer in what is found. Raises Invalid where it cannot issue."""
+        ...
+
+
+@runtime_checkable
 class Rehearses(Protocol):
     """A kind of issuer whose CAs have environments for tests."""
 

@@ -220,7 +220,7 @@ class Doctor:
             what = f"issuer {place.name} of {place.vault.name}"
             kind = self._issuers.kind(place.vault.id, place.name)
             if kind.local or kind.manual:
-                yield ok(what, "It needs nobody outside.")
+                yield from self._issuers.checkup(place.vault, place.name, what)
                 return
             self._issuers.open(place.vault.id, place.name)
             try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certbroker.domain.audit import Caller, record
-from certbroker.domain.checkup import Checked
+from certbroker.domain.checkup import Checked, ok
 from certbroker.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from certbroker.domain.issuer_health import IssuerHealth
 from certbroker.domain.objects import Page, Vault, check_name
@@ -29,6 +29,7 @@ from certbroker.ports.issuer import (
     IssuerMemory,
     IssuerSettings,
     IssuerUnavailable,
+    LooksAtItself,
     ProvesByRecord,
     Rehearses,
     Resources,
@@ -209,6 +210,11 @@ class Issuers:
         """Whether an issuer could prove control over a host's name. Raises NotFound, Invalid, IssuerUnavailable."""
         issuer = self.open(vault.id, name)
         return issuer.examine(host, reach) if isinstance(issuer, ExaminesNames) else []
+
+    def checkup(self, vault: Vault, name: str, what: str) -> Iterable[Checked]:
+        """How an issuer is that needs nobody outside. Raises NotFound, Invalid."""
+        issuer = self.open(vault.id, name)
+        return issuer.checkup(what) if isinstance(issuer, LooksAtItself) else [ok(what, "It needs nobody outside.")]
 
     def rehearsal(self, vault: Vault, name: str, directory: str | None) -> IssuerSettings:
         """The settings of an issuer for the staging environment of its CA. Raises NotFound, Invalid."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
 from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbroker.domain.authority import Issued
+from certbroker.domain.checkup import Checked, fail, ok, warn
 from certbroker.domain.csr import general_names, names_for
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import PrivateKey
@@ -57,6 +60,25 @@ class PrivateCAIssuer:
         """Enter it into the CA's ledger; the next CRL has it, and is made at once."""
         leaf = x509.load_der_x509_certificate(certificate)
         self._authorities.revoke(self._settings.ca, leaf, reason, self._clock.now())
+
+    def checkup(self, what: str) -> Iterator[Checked]:
+        """Whether the CA signs, for how long, and whether anybody can ask about its certificates."""
+        signer = self._authorities.signer(self._settings.ca)
+        end = signer.certificate.not_valid_after_utc
+        renew = f"Renew it with `certbroker ca renew {signer.authority.name}`."
+        if end <= self._clock.now():
+            yield fail(what, f"The CA {self._settings.ca} expired on {end:%Y-%m-%d}.", renew)
+            return
+        if end - self._clock.now() < timedelta(days=self._settings.profile.max_days):
+            yield warn(what, f"The CA {self._settings.ca} expires on {end:%Y-%m-%d}, and what it signs with it.", renew)
+        else:
+            yield ok(what, f"The CA {self._settings.ca} signs, until {end:%Y-%m-%d}.")
+        if signer.url is None:
+            yield warn(
+                what,
+                "Its certificates do not say where to ask whether they are revoked: nothing is published.",
+                "Set pki.listen and pki.url in the configuration.",
+            )
 
     def _issue(self, request: IssuanceRequest, signer: Signer) -> tuple[bytes, Issued]:
         """Sign, and tell what the ledger is to have. Raises Invalid."""

@@ -43,6 +43,21 @@ _MAX_AGENT: Final = 200
 # what asks a CA waits for the network.
 _LANES: Final = {"import": 2, "create": 8, "outside": 4}
 
+# What is served, each by a module that registers its operations.
+MODULES: Final = (
+    secrets,
+    keys,
+    issuers,
+    certificates,
+    revocation,
+    authorities,
+    channels,
+    health,
+    lifecycle,
+    drills,
+    endpoints,
+)
+
 _log = structlog.get_logger("certbroker.web")
 
 
@@ -53,19 +68,7 @@ class VaultApp:
         self._broker = broker
         self._router = Router()
         self._lanes = {lane: ThreadPoolExecutor(threads, lane) for lane, threads in _LANES.items()}
-        for module in (
-            secrets,
-            keys,
-            issuers,
-            certificates,
-            revocation,
-            authorities,
-            channels,
-            health,
-            lifecycle,
-            drills,
-            endpoints,
-        ):
+        for module in MODULES:
             module.register(self._router)
 
     async def serve(self, request: Request, receive: Receive, host: VaultHost) -> Response:

@@ -42,6 +42,7 @@ from certbroker.services.drills import Drills
 from certbroker.services.endpoints import LEASE as LOOK_LEASE
 from certbroker.services.endpoints import Endpoints
 from certbroker.services.governor import Governor
+from certbroker.services.holds import Holds
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
 from certbroker.services.issuers import Board, Issuers
@@ -204,6 +205,7 @@ def unseal(
         revocations=Revocations(store, seal, keystore, issuers, clock, inbox),
         issuers=issuers,
         governor=governor,
+        holds=Holds(store, issuers, clock, inbox),
         contacts=contacts,
         channels=Channels(store, seal, clock, notifiers, inbox),
         deliveries=Deliveries(store, seal, notifiers, resources, hosts.vault_url),

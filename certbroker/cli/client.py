@@ -129,8 +129,8 @@ class Client:
     def put(self, path: str, body: object) -> Any:
         return self.request("PUT", path, body)
 
-    def post(self, path: str, body: object = None) -> Any:
-        return self.request("POST", path, body)
+    def post(self, path: str, body: object = None, **query: str) -> Any:
+        return self.request("POST", path, body, **query)
 
     def patch(self, path: str, body: object) -> Any:
         return self.request("PATCH", path, body)

@@ -150,9 +150,18 @@ def limits(
         list[str] | None,
         typer.Option("--name", help="A name of the certificate in question; repeated for each."),
     ] = None,
+    lift: Annotated[
+        bool, typer.Option("--lift", help="Lift what the CA has asked for, and try again at once.")
+    ] = False,
+    yes: Yes = False,
 ) -> None:
     """Show what the CA allows in a time, what is left of it, and when the next order fits."""
-    states = session.vault.get(f"/certificates/issuers/{name}/limits", names=",".join(host or ()))["value"]
+    path, names = f"/certificates/issuers/{name}/limits", ",".join(host or ())
+    if lift:
+        confirm(f"Ask the CA of issuer {name} again before the time that it has named?", yes=yes)
+        states = session.vault.post(f"{path}/lift", names=names)["value"]
+    else:
+        states = session.vault.get(path, names=names)["value"]
     columns = {
         "what": lambda state: state["counts"],
         "limit": lambda state: _limit(state["limit"]),

@@ -19,6 +19,7 @@ from certbroker.services.doctor import Doctor
 from certbroker.services.drills import Drills
 from certbroker.services.endpoints import Endpoints
 from certbroker.services.governor import Governor
+from certbroker.services.holds import Holds
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuers import Board, Issuers
 from certbroker.services.keys import Keys
@@ -57,6 +58,7 @@ class Broker:
     revocations: Revocations
     issuers: Issuers
     governor: Governor
+    holds: Holds
     contacts: Contacts
     channels: Channels
     deliveries: Deliveries

@@ -98,6 +98,16 @@ _ASTRAY = Statement(
 _BRING_FORWARD = Statement(
     update(_p).where(_THIS, col(_p.act_at).is_not(None)).values(act_at=bindparam("now"), lease_until=0)
 )
+# One that somebody works on is not disturbed: its next wait is reckoned by what holds then.
+_HURRY = Statement(
+    update(_p)
+    .where(
+        col(_p.act_at) > bindparam("now"),
+        col(_p.vault_id) == bindparam("vault"),
+        col(_p.issuer) == bindparam("issuer"),
+    )
+    .values(act_at=bindparam("now"))
+)
 _RELEASE_ALL = Statement(
     update(_p).where(col(_p.act_at).is_not(None), col(_p.lease_until) > 0).values(lease_until=0, lease_owner=None)
 )
@@ -357,6 +367,10 @@ class Operations:
     def bring_forward(self, operation_id: str, now: datetime) -> None:
         """Make an unfinished operation due, whoever has it."""
         _BRING_FORWARD.run(self._cursor, id=operation_id, now=micros(now))
+
+    def hurry(self, vault: int, issuer: str, now: datetime) -> None:
+        """Make due what waits for an issuer."""
+        _HURRY.run(self._cursor, vault=vault, issuer=issuer.lower(), now=micros(now))
 
     def release_all(self) -> None:
         """End all leases: for a start at which no other process can hold one."""

@@ -87,8 +87,12 @@ def list_issuers(call: Call) -> Response:
 
 
 def get_limits(call: Call) -> Response:
-    names = [name for name in call.query.get("names", "").split(",") if name]
-    states = call.broker.issuers.budgets(call.vault, call.parameters["issuer"], names)
+    states = call.broker.issuers.budgets(call.vault, call.parameters["issuer"], _names(call))
+    return Response(200, {"value": [budget_json(state) for state in states]})
+
+
+def lift_holds(call: Call) -> Response:
+    states = call.broker.holds.lift(call.caller, call.vault, call.parameters["issuer"], _names(call))
     return Response(200, {"value": [budget_json(state) for state in states]})
 
 
@@ -197,6 +201,11 @@ def _changes(call: Call) -> IssuerChanges:
     )
 
 
+def _names(call: Call) -> list[str]:
+    """Those of the certificate in question."""
+    return [name for name in call.query.get("names", "").split(",") if name]
+
+
 def _present(values: dict[str, Any]) -> dict[str, Any]:
     return {label: value for label, value in values.items() if value is not None}
 
@@ -207,7 +216,9 @@ def register(router: Router) -> None:
     router.add("GET", "/certificates/issuers", Route("CertificateIssuersList", "certificatecas/read", list_issuers))
     router.add("GET", issuer, Route("CertificateIssuerGet", "certificatecas/read", get_issuer))
     limits = Route("CertificateIssuerLimits", "certificatecas/read", get_limits)
-    router.add("GET", "/certificates/issuers/{issuer}/limits", limits)
+    router.add("GET", f"{issuer}/limits", limits)
+    lift = Route("CertificateIssuerLimitsLift", write_ca, lift_holds, writes=True)
+    router.add("POST", f"{issuer}/limits/lift", lift)
     router.add("PUT", issuer, Route("CertificateIssuerSet", write_ca, set_issuer, writes=True))
     router.add("PATCH", issuer, Route("CertificateIssuerUpdate", write_ca, update_issuer, writes=True))
     router.add("DELETE", issuer, Route("CertificateIssuerDelete", "certificatecas/delete", delete_issuer, writes=True))

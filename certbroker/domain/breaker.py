@@ -14,7 +14,7 @@ from certbroker.domain.budget import Bucket, Level, Limit, Scope, duration, mome
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Operation
-from certbroker.domain.renewal import Trigger
+from certbroker.domain.renewal import LOOP_STOPPED, Trigger
 
 _DAY: Final = timedelta(days=1)
 _BURST: Final = 2
@@ -52,7 +52,7 @@ def tripped(
     if closes <= now:
         return None
     return Problem(
-        "RenewalLoopStopped",
+        LOOP_STOPPED,
         f"{operation.name} has been renewed {limit.burst} times in too short a time, so it is now renewed only once in "
         f"{duration(limit.every)}. Something is wrong with the certificate, its policy or the CA. The last reason was: "
         f"{reason} Renewals go on by themselves at {moment(closes)}. To make a version before that, look for the cause "

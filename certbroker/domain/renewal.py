@@ -33,6 +33,10 @@ POLICY_GRACE: Final = timedelta(hours=1)
 _FIRST_RETRY: Final = timedelta(minutes=15)
 _LAST_RETRY: Final = timedelta(hours=12)
 
+# Why a renewal fails that the breaker has stopped. It closes a day later at the latest, so nothing waits for longer.
+LOOP_STOPPED: Final = "RenewalLoopStopped"
+_LONGEST_REST: Final = timedelta(days=1)
+
 # An operation in progress wakes us when it ends; this is for the case that it does not.
 RECHECK: Final = timedelta(days=1)
 
@@ -166,8 +170,10 @@ def _disabled(facts: Facts, now: datetime) -> Decision | None:
 def _set_back(facts: Facts, now: datetime) -> Decision | None:
     setback = facts.setback
     # A time further away than any wait comes from a clock that was wrong.
-    if setback is None or not now < setback.retry_at <= now + _LAST_RETRY:
+    if setback is None or not now < setback.retry_at <= now + _LONGEST_REST:
         return None
+    if setback.problem.code == LOOP_STOPPED and setback.problem.detail != Trigger.INCIDENT and _is_incident(facts, now):
+        return None  # The breaker counts these by themselves.
     return Wait(setback.retry_at, f"The last renewal failed and is tried again then. {setback.problem.message}")
 
 
@@ -185,9 +191,15 @@ def _suggested(facts: Facts, now: datetime) -> Decision | None:
     suggestion = facts.suggestion
     if suggestion is None or now < suggestion.pick:
         return None
-    if suggestion.explanation:
+    if _is_incident(facts, now):
         return Renew(Trigger.INCIDENT, f"The CA asks for a renewal and explains why at {suggestion.explanation}.")
     return Renew(Trigger.SUGGESTED, f"The CA suggests a renewal at {_told(suggestion.pick)}.")
+
+
+def _is_incident(facts: Facts, now: datetime) -> bool:
+    """Whether the CA wants the certificate replaced now, and says why."""
+    suggestion = facts.suggestion
+    return suggestion is not None and suggestion.explanation is not None and now >= suggestion.pick
 
 
 def _lifetime_action(facts: Facts, now: datetime) -> Decision | None:

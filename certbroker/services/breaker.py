@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from certbroker.domain.breaker import breaker_bucket, breaker_limit, tripped
-from certbroker.domain.budget import corrected, taken
+from certbroker.domain.budget import corrected, next_fit, taken
 from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
 from certbroker.domain.records import Operation
@@ -33,6 +33,15 @@ def stopped(store: SQLiteStore, operation: Operation, now: datetime) -> Problem 
     if level != found:
         store.write(lambda transaction: transaction.budgets.put(bucket, level))
     return tripped(operation, cause.trigger, cause.reason, limit, level, now)
+
+
+def closes_at(transaction: SQLTransaction, operation: Operation, now: datetime) -> datetime:
+    """When a renewal may be made again that was stopped; `now` when it may."""
+    if operation.cause is None:
+        return now
+    trigger = operation.cause.trigger
+    limit = breaker_limit(trigger, _life(transaction, operation))
+    return next_fit(limit, transaction.budgets.level(breaker_bucket(operation, trigger)), now)
 
 
 def count_renewal(transaction: SQLTransaction, operation: Operation, now: datetime) -> None:

@@ -13,7 +13,7 @@ from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.lifecycle import EXPIRED, Lifecycle, Step
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Operation, Version
-from certbroker.domain.renewal import Renew, Suggestion
+from certbroker.domain.renewal import LOOP_STOPPED, Renew, Suggestion
 from certbroker.domain.revocation import Reason, Revocation
 
 # Failures in a row that are told: the first, and one more in case that nobody has acted. Then the end comes near.
@@ -48,7 +48,7 @@ def troubles(vault_id: int, version: Version, lifecycle: Lifecycle, now: datetim
     """Renewals that fail. May be told at every look: it is the same event."""
     setback = lifecycle.setback
     if setback is not None and setback.failures in _TOLD_FAILURES:
-        stopped = setback.problem.code == "RenewalLoopStopped"
+        stopped = setback.problem.code == LOOP_STOPPED
         kind = EventType.CERTIFICATE_RENEWAL_STOPPED if stopped else EventType.CERTIFICATE_RENEWAL_FAILED
         event = _event(kind, vault_id, version, setback.operation, setback.problem.message, now)
         yield replace(event, details={"code": setback.problem.code, "failures": str(setback.failures)})

@@ -21,6 +21,7 @@ from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import KeyFacts, Operation, Version
 from certbroker.domain.renewal import Facts, Setback
 from certbroker.ports.issuer import IssuerKind
+from certbroker.services.breaker import closes_at
 from certbroker.store.lifecycles import Care
 from certbroker.store.transaction import SQLTransaction
 
@@ -67,7 +68,7 @@ def gather(
         # What was remembered is about another version, and must not decide about this one.
         wish = lifecycle.wish if lifecycle.wish and lifecycle.wish.version == version.version else None
         lifecycle = Lifecycle(version=version.version, wish=wish, health=lifecycle.health, since=lifecycle.since)
-    setback = _setback(lifecycle, operation, version, now)
+    setback = _setback(transaction, lifecycle, operation, version, now)
     if setback is not lifecycle.setback:
         lifecycle = replace(lifecycle, setback=setback)
     kind = kind_of(vault_id, policy.issuer)
@@ -95,7 +96,9 @@ def in_progress(operation: Operation | None) -> bool:
     return operation is not None and not states.is_finished(operation.state)
 
 
-def _setback(lifecycle: Lifecycle, operation: Operation | None, version: Version, now: datetime) -> Setback | None:
+def _setback(
+    transaction: SQLTransaction, lifecycle: Lifecycle, operation: Operation | None, version: Version, now: datetime
+) -> Setback | None:
     """What is known of failures in a row, with the operation that has just failed, if it was a renewal."""
     before = lifecycle.setback
     if operation is None or operation.cause is None or operation.cause.replaces != version.version:
@@ -111,7 +114,11 @@ def _setback(lifecycle: Lifecycle, operation: Operation | None, version: Version
             return before
     failures = before.failures + 1 if before is not None else 1
     remaining = datetime.fromtimestamp(version.attributes.expires or 0, UTC) - now
-    return Setback(operation.id, failures, now + renewal.retry_after(failures, remaining), problem)
+    retry_at = now + renewal.retry_after(failures, remaining)
+    if problem.code == renewal.LOOP_STOPPED:
+        # Every try before that would be stopped again.
+        retry_at = max(retry_at, closes_at(transaction, operation, now))
+    return Setback(operation.id, failures, retry_at, problem)
 
 
 def _mismatch(transaction: SQLTransaction, vault_id: int, version: Version, policy: CertificatePolicy) -> str | None:

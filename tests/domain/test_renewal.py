@@ -13,6 +13,7 @@ from certbroker.domain.lifecycle import Health, health_of, steps
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import AUTO_RENEW, EMAIL_CONTACTS, CertificatePolicy, LifetimeAction
 from certbroker.domain.renewal import (
+    LOOP_STOPPED,
     Facts,
     Leave,
     Renew,
@@ -129,6 +130,17 @@ def test_after_a_failure_nothing_is_tried_until_it_is_time() -> None:
         BEGIN + 75 * DAY + timedelta(hours=1), "The last renewal failed and is tried again then. Too many."
     ) == decide(found, BEGIN + 75 * DAY)
     assert isinstance(decide(found, BEGIN + 76 * DAY), Renew)
+
+
+@pytest.mark.parametrize(("stopped", "waits"), [(Trigger.SUGGESTED, False), (Trigger.INCIDENT, True)])
+def test_an_incident_does_not_wait_for_a_breaker_that_has_stopped_something_else(stopped: Trigger, waits: bool) -> None:
+    now = BEGIN + 20 * DAY
+    setback = Setback("op", 1, now + timedelta(hours=23), Problem(LOOP_STOPPED, "Too often.", stopped.value))
+    usual = Suggestion("ab", BEGIN, now, BEGIN + 10 * DAY)
+    incident = replace(usual, explanation="https://ca.example/incident")
+
+    assert isinstance(decide(facts(setback=setback, suggestion=usual), now), Wait)
+    assert waits == isinstance(decide(facts(setback=setback, suggestion=incident), now), Wait)
 
 
 def test_a_retry_that_a_wrong_clock_put_off_for_years_is_not_waited_for() -> None:

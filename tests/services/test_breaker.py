@@ -160,6 +160,10 @@ def test_a_ca_whose_windows_are_always_over_gets_two_orders_and_then_one_a_day(
     setback = bench.lifecycle().setback
     assert setback is not None
     assert "RenewalLoopStopped" == setback.problem.code
+    # It rests until the breaker closes, and is not stopped again and again meanwhile.
+    assert 20 <= (setback.retry_at - begin) / timedelta(hours=1) <= 25
+    bench.until(setback.retry_at - timedelta(minutes=1))
+    assert setback == bench.lifecycle().setback
     bench.until(begin + 4 * DAY)
     assert 3 <= len(bench.kind.requests) - 3 <= 4
     made = bench.renewals.request(caller, vault, "c", "")

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.headerregistry import Address
@@ -170,39 +170,67 @@ def _templates() -> Environment:
     )
 
 
+class _Watch:
+    """Ends a connection when its time is over: a limit on each wait would not stop a server that drips."""
+
+    def __init__(self) -> None:
+        self._connection: socket.socket | None = None
+        self._timer = threading.Timer(_SECONDS, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def over(self, connection: socket.socket) -> None:
+        """Watch over this one, whoever takes it over meanwhile, as TLS does."""
+        self._connection = connection.dup()
+        if not self._timer.is_alive():
+            self._hang_up()
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            with suppress(OSError):  # It is closed already.
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Session(smtplib.SMTP):
+    """Is watched from before the first byte: neither the greeting nor the beginning of TLS may drip."""
+
+    def __init__(self, server: MailServer, watch: _Watch) -> None:
+        self._server = server
+        self._watch = watch
+        super().__init__(server.host, server.port, server.sender.rpartition("@")[2], timeout=_SECONDS)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        """What smtplib connects by, and the only place before it waits for the greeting."""
+        connection = socket.create_connection((host, port), timeout)
+        self._watch.over(connection)
+        if self._server.security == "tls":
+            return self._server.trust.wrap_socket(connection, server_hostname=host)
+        return connection
+
+
 @contextmanager
 def _session(server: MailServer) -> Iterator[smtplib.SMTP]:
-    """A session that is over in time, whatever the server does: a limit on each wait would not stop one that drips."""
-    name = server.sender.rpartition("@")[2]
-    if server.security == "tls":
-        session: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, name, timeout=_SECONDS, context=server.trust)
-    else:
-        session = smtplib.SMTP(server.host, server.port, name, timeout=_SECONDS)
-    watch = threading.Timer(_SECONDS, _hang_up, (session,))
-    watch.daemon = True
-    watch.start()
+    """A session that is over in time, whatever the server does."""
+    watch = _Watch()
     try:
-        if server.security == "starttls":
-            session.starttls(context=server.trust)
-        if server.username is not None:
-            session.login(server.username, server.password or "")
-        yield session
+        session = _Session(server, watch)
         try:
-            session.quit()
-        except (smtplib.SMTPException, OSError):
-            pass  # The mail has been taken.
+            if server.security == "starttls":
+                session.starttls(context=server.trust)
+            if server.username is not None:
+                session.login(server.username, server.password or "")
+            yield session
+            with suppress(smtplib.SMTPException, OSError):  # The mail has been taken.
+                session.quit()
+        finally:
+            session.close()
     finally:
-        watch.cancel()
-        session.close()
-
-
-def _hang_up(session: smtplib.SMTP) -> None:
-    connection = session.sock
-    if connection is not None:
-        try:
-            connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # It is closed already.
+        watch.end()
 
 
 def _recipients(text: str) -> tuple[str, ...]:

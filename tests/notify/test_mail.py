@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -213,9 +214,25 @@ def test_a_server_without_starttls_gets_neither_password_nor_mail(
     assert b"MAIL" not in b"".join(heard).upper()
 
 
-@pytest.mark.parametrize("drip", [False, True])
+# A server that says nothing; one that begins well and goes on without an end; one that never ends its greeting; and one
+# that begins TLS and never ends that.
+@pytest.mark.parametrize(
+    ("security", "first", "drip"),
+    [
+        ("none", b"220 hello\r\n", b""),
+        ("none", b"220 hello\r\n", b"250-more\r\n"),
+        ("none", b"", b"220-hello\r\n"),
+        ("starttls", b"", b"2"),
+        ("tls", b"\x16\x03\x03\x40\x00", b"\x02"),
+    ],
+)
 def test_a_server_that_hangs_or_drips_is_given_up_in_time(
-    monkeypatch: pytest.MonkeyPatch, tell: Tell, resources: Callable[..., NotifierResources], drip: bool
+    monkeypatch: pytest.MonkeyPatch,
+    tell: Tell,
+    resources: Callable[..., NotifierResources],
+    security: Literal["starttls", "tls", "none"],
+    first: bytes,
+    drip: bytes,
 ) -> None:
     monkeypatch.setattr(mails, "_SECONDS", 0.6)
     stop = threading.Event()
@@ -224,17 +241,16 @@ def test_a_server_that_hangs_or_drips_is_given_up_in_time(
         def serve() -> None:
             connection, _ = listening.accept()
             with connection:
-                connection.sendall(b"220 hello\r\n")
+                connection.sendall(first)
                 while not stop.wait(0.1):
-                    if drip:
-                        try:
-                            connection.sendall(b"250-more\r\n")
-                        except OSError:
-                            return
+                    try:
+                        connection.sendall(drip)
+                    except OSError:
+                        return
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        server = MailServer("127.0.0.1", listening.getsockname()[1], "none", "broker@example.com", trust_context(()))
+        server = MailServer("127.0.0.1", listening.getsockname()[1], security, "broker@example.com", trust_context(()))
         begun = time.monotonic()
         with pytest.raises(NotDelivered, match="could not be used"):
             _deliver(server, resources, tell(), "a@example.com")

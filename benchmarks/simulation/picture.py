@@ -29,6 +29,7 @@ _LEGEND: Final = (
 
 # An outage that lasts for less is marked above only.
 _LONG: Final = timedelta(days=1)
+_VERY_LONG: Final = timedelta(days=6)
 
 # From the bottom of the pile to its top, each with its class and what a reader calls it.
 _REASONS: Final = (
@@ -146,10 +147,13 @@ class _Span:
         self.weeks = max(1, weeks - 1)
         self.incident = self.part(record["incident"])
         self.outages = [(ca, self.part(start), self.part(end)) for ca, start, end in record["outages"]]
-        self._long = _LONG / (self.end - self.start)
 
     def part(self, moment: str) -> float:
         return (datetime.fromisoformat(moment) - self.start) / (self.end - self.start)
+
+    def starts(self, length: timedelta) -> list[float]:
+        """Where outages begin that last for so long."""
+        return [start for _, start, end in self.outages if (end - start) * (self.end - self.start) >= length]
 
     def box(self, top: float, height: float, highest: float) -> Box:
         """A plot of its own."""
@@ -169,7 +173,7 @@ class _Span:
     def before(self, box: Box) -> Iterator[str]:
         """What lies above a plot: when a CA was away for long, and the incident."""
         for _, start, end in self.outages:
-            if end - start >= self._long:
+            if (end - start) * (self.end - self.start) >= _LONG:
                 yield rectangle(box.x(start), box.top, max(1.5, box.x(end) - box.x(start)), box.height, "away")
         yield line(box.x(self.incident), box.top, box.x(self.incident), box.bottom, "struck")
 
@@ -212,6 +216,8 @@ def _events(span: _Span, record: Record) -> Iterator[str]:
             yield rectangle(box.x(start), y + 4, max(2.5, box.x(end) - box.x(start)), lane - 8, style, 1)
     yield from span.before(box)
     yield text(box.x(span.incident) + 6, box.top - 5, "a mass revocation", "refused")
+    for start in span.starts(_VERY_LONG):
+        yield text(box.x(start) + 6, box.top - 5, "a week away", "small")
 
 
 def _reasons(span: _Span, record: Record) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Bench:
         core.broker.issuers.set(caller, vault, "ca", IssuerChanges(provider="Eager"))
         kinds = {"eager": self.kind, "self": SelfSignedKind()}
         governor = Governor(self.store, self.clock)
-        issuers = Issuers(self.store, core.seal, self.clock, kinds, None, {}, None, governor)  # type: ignore[arg-type]
+        issuers = Issuers(self.store, core.seal, self.clock, kinds, None, {}, None, governor, core.broker.signers)  # type: ignore[arg-type]
         self.operations = Operations(
             self.store, core.seal, SoftwareKeyStore(), issuers, self.clock, "one", core.broker.meters
         )

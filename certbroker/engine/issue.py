@@ -1,10 +1,10 @@
 """Which operations are due, and who works on them.
 
 The database is the queue: what is due is found by an index and claimed by lease. Work that needs this machine only
-(making keys, signing) has threads of its own, so that an issuer that hangs never delays it; work that calls outside
-is limited for each issuer, to less and less as the threads become few, so that neither one that hangs nor several take
-them all. What finds no thread stays in the database until one is free, and what is due later at another issuer is not
-behind it.
+(making keys, signing) has threads of its own, so that an issuer that hangs never delays it, and those who wait for
+primes delay nobody else; work that calls outside is limited for each issuer, to less and less as the threads become
+few, so that neither one that hangs nor several take them all. What finds no thread stays in the database until one is
+free, and what is due later at another issuer is not behind it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from certbroker.domain.records import Operation
+from certbroker.engine.workbench import Workbench
 from certbroker.ports.issuer import THREADS_PER_ISSUER
 from certbroker.services.inbox import Inbox
 from certbroker.services.operations import Operations, Settlement
 
 _BATCH: Final = 256
-_LOCAL_THREADS: Final = os.cpu_count() or 1
+_CORES: Final = os.cpu_count() or 1
 _LOCAL_QUEUE: Final = 512
 _REMOTE_THREADS: Final = 48
-
-# For so long a thread collects finished local steps, in seconds, before it stores them together.
-_COLLECT: Final = 0.02
 
 # Operations that wait for a full lane are passed over one by one: 100 ms for 100,000. This many times as long as that
 # took, nobody looks past them again.
@@ -49,9 +47,11 @@ class IssueSweep:
     def __init__(self, operations: Operations, inbox: Inbox) -> None:
         self._operations = operations
         self._inbox = inbox
-        self._local = ThreadPoolExecutor(_LOCAL_THREADS, thread_name_prefix="local")
+        # The search for primes lets other threads run, so every core can search. All other steps hold the interpreter:
+        # two at a time would only take it from each other.
+        self._primes = Workbench("primes", operations.step, self._settle_here, threads=_CORES, at_once=_CORES)
+        self._local = Workbench("local", operations.step, self._settle_here, threads=2, at_once=1)
         self._remote = ThreadPoolExecutor(_REMOTE_THREADS, thread_name_prefix="issuer")
-        self._ready: deque[Operation] = deque()
         self._busy: Counter[Lane] = Counter()
         self._in_hand: dict[str, Operation] = {}
         self._extended = time.monotonic()
@@ -71,14 +71,17 @@ class IssueSweep:
             claimed.append(operation)
         with self._lock:
             self._in_hand |= {operation.id: operation for operation in claimed}
+        local, primes = [], []
         for operation in claimed:
             lane = lanes.pop(operation.id)
-            if lane is None:
-                self._ready.append(operation)
-            else:
+            if lane is not None:
                 self._remote.submit(self._work_outside, operation, lane)
-        for _ in range(min(len(self._ready), _LOCAL_THREADS)):
-            self._local.submit(self._work_here)
+            elif operation.policy.key.family == "RSA":
+                primes.append(operation)
+            else:
+                local.append(operation)
+        self._local.put(local)
+        self._primes.put(primes)
         for lane in lanes.values():
             self._give_back(lane)
         return len(claimed)
@@ -109,29 +112,12 @@ class IssueSweep:
 
     def stop(self) -> None:
         """Wait for the work in hand; what has not begun keeps its lease and is resumed after the next start."""
-        self._ready.clear()
-        self._local.shutdown(wait=True, cancel_futures=True)
+        self._local.stop()
+        self._primes.stop()
         self._remote.shutdown(wait=True, cancel_futures=True)
 
-    def _work_here(self) -> None:
-        """Take steps until the time to collect is over or there are no more, then store what came of them.
-
-        What is left then is taken up again behind what else waits for a thread.
-        """
-        settlements = []
-        started = time.monotonic()
-        while time.monotonic() - started < _COLLECT:
-            try:
-                operation = self._ready.popleft()
-            except IndexError:
-                break
-            settlements.append(self._operations.step(operation))
-        try:
-            if settlements:
-                self._settle(settlements, None)
-        finally:
-            if self._ready:
-                self._local.submit(self._work_here)
+    def _settle_here(self, settlements: list[Settlement]) -> None:
+        self._settle(settlements, None)
 
     def _work_outside(self, operation: Operation, lane: Lane) -> None:
         self._settle([self._operations.step(operation)], lane)

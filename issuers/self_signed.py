@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certbroker.domain.csr import extensions, hash_for
-from certbroker.domain.policy import parse_subject
+from certbroker.domain import der
+from certbroker.domain.csr import encoded_subject, extensions, scheme_of, signed
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
     CertificateIssued,
@@ -26,6 +26,8 @@ from certbroker.randomness import random_bytes
 
 # Clocks of the machines that will check the certificate may be slow; Key Vault backdates by as much.
 _BACKDATE: Final = timedelta(minutes=10)
+_VERSION_3: Final = der.tagged(0, der.unsigned(2))
+_SUBJECT_KEY_IDENTIFIER: Final = der.object_identifier("2.5.29.14")
 
 
 class SelfSigned:
@@ -35,23 +37,27 @@ class SelfSigned:
         self._clock = clock
 
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
-        policy, key = request.policy, request.key
-        subject = parse_subject(policy.subject)
-        public = key.public_key()
-        start = self._clock.now().replace(microsecond=0) - _BACKDATE
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(public)
-            .serial_number(_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(add_months(start + _BACKDATE, policy.validity_months))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        policy, key, scheme = request.policy, request.key, scheme_of(request.key)
+        subject, public = encoded_subject(policy.subject), key.public_key()
+        start = self._clock.now().replace(microsecond=0)
+        end = add_months(start, policy.validity_months)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(public).digest
+        body = der.sequence(
+            _VERSION_3,
+            der.unsigned(_serial_number()),
+            scheme.algorithm,
+            subject,
+            der.sequence(der.time(start - _BACKDATE), der.time(end)),
+            subject,
+            public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            der.tagged(3, der.sequence(_key_identifier(identifier), *extensions(policy))),
         )
-        for extension, critical in extensions(policy):
-            builder = builder.add_extension(extension, critical)
-        return CertificateIssued((builder.sign(key, hash_for(public)).public_bytes(Encoding.DER),))
+        return CertificateIssued((signed(body, key, scheme),))
+
+
+def _key_identifier(digest: bytes) -> bytes:
+    """The extension subjectKeyIdentifier (RFC 5280 section 4.2.1.2) in DER."""
+    return der.sequence(_SUBJECT_KEY_IDENTIFIER, der.octet_string(der.octet_string(digest)))
 
 
 def _serial_number() -> int:

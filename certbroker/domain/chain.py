@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from hashlib import sha1, sha256
 from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -111,16 +111,19 @@ def facts_of(
     """What is stored about a chain whose first certificate is the end entity's. `given` is an order to keep."""
     leaf = ordered[0]
     chain = given or ordered
+    encoded = tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
+    position = chain.index(leaf)
     return CertificateFacts(
-        chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
-        sha1=leaf.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 - x5t (RFC 7517 section 4.8) is SHA-1; it protects nothing
-        sha256=leaf.fingerprint(hashes.SHA256()).hex(),
+        chain=encoded,
+        # x5t (RFC 7517 section 4.8) is SHA-1; it protects nothing.
+        sha1=sha1(encoded[position], usedforsecurity=False).hexdigest(),
+        sha256=sha256(encoded[position]).hexdigest(),
         serial=f"{leaf.serial_number:x}",
         not_before=int(leaf.not_valid_before_utc.timestamp()),
         not_after=int(leaf.not_valid_after_utc.timestamp()),
         exportable=exportable,
         preserve_order=given is not None,
-        position=chain.index(leaf),
+        position=position,
         issuer=leaf.issuer.rfc4514_string(),
     )
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from certbroker.domain import der
 from certbroker.domain.errors import Invalid
-from certbroker.domain.keys import KEY_USAGES, PrivateKey, PublicKey
+from certbroker.domain.keys import KEY_USAGES, PrivateKey
 from certbroker.domain.policy import (
     CertificatePolicy,
     SubjectAlternativeNames,
@@ -24,54 +25,96 @@ from certbroker.domain.policy import (
     parse_subject,
 )
 
+_VERSION_1: Final = der.unsigned(0)
+_EXTENSION_REQUEST: Final = der.object_identifier("1.2.840.113549.1.9.14")
+
 # Microsoft's user principal name, an otherName with a UTF8String.
 UPN: Final = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 
 
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How a key signs: as an AlgorithmIdentifier in DER, and as what its `sign` wants beside the message."""
+
+    algorithm: bytes
+    arguments: tuple[Any, ...]
+
+
+def _ecdsa(arc: int, digest: hashes.HashAlgorithm) -> Scheme:
+    return Scheme(der.sequence(der.object_identifier(f"1.2.840.10045.4.3.{arc}")), (ec.ECDSA(digest),))
+
+
+# By the size of the key; identifiers from RFC 5758 section 3.2 and RFC 4055 section 5.
+_ECDSA: Final = {256: _ecdsa(2, hashes.SHA256()), 384: _ecdsa(3, hashes.SHA384()), 521: _ecdsa(4, hashes.SHA512())}
+_RSA: Final = Scheme(
+    der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), der.NULL), (padding.PKCS1v15(), hashes.SHA256())
+)
+
+
 def build_csr(policy: CertificatePolicy, key: PrivateKey) -> bytes:
     """The PKCS#10 request (RFC 2986) in DER for a certificate as the policy wants it, signed with `key`."""
-    builder = x509.CertificateSigningRequestBuilder().subject_name(parse_subject(policy.subject))
-    for extension, critical in extensions(policy):
-        builder = builder.add_extension(extension, critical)
-    return builder.sign(key, hash_for(key.public_key())).public_bytes(Encoding.DER)
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    attribute = der.sequence(_EXTENSION_REQUEST, der.set_of_one(der.sequence(*extensions(policy))))
+    body = der.sequence(_VERSION_1, encoded_subject(policy.subject), public, der.tagged(0, attribute))
+    return signed(body, key, scheme_of(key))
+
+
+def signed(body: bytes, key: PrivateKey, scheme: Scheme) -> bytes:
+    """The body with the algorithm and the signature, as requests and certificates have them."""
+    return der.sequence(body, scheme.algorithm, der.bit_string(key.sign(body, *scheme.arguments)))
+
+
+def scheme_of(key: PrivateKey) -> Scheme:
+    """ECDSA with the hash that fits the strength of the key (FIPS 186-5 section 6.1.1), or RSA with SHA-256."""
+    return _ECDSA[key.key_size] if isinstance(key, ec.EllipticCurvePrivateKey) else _RSA
 
 
 def check_expressible(policy: CertificatePolicy) -> None:
     """Raise Invalid where the policy asks for something that X.509 has no form for."""
     try:
-        parse_subject(policy.subject).public_bytes()
+        encoded_subject(policy.subject)
         extensions(policy)
     except ValueError:
         raise Invalid("x509_props has a name that a certificate cannot hold.") from None
 
 
-def hash_for(key: PublicKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
-    """The hash that fits the strength of the key (FIPS 186-5 section 6.1.1 for ECDSA)."""
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size > 256:
-        return hashes.SHA384() if key.key_size == 384 else hashes.SHA512()
-    return hashes.SHA256()
+def extensions(policy: CertificatePolicy) -> tuple[bytes, ...]:
+    """The extensions of RFC 5280 section 4.2.1 that the policy describes, in DER.
+
+    A policy is checked, put into a CSR and often into a certificate, within milliseconds.
+    """
+    return (*_of_use(policy.key_usage, policy.ekus), *_of_names(policy.subject, policy.sans))
 
 
-def extensions(policy: CertificatePolicy) -> tuple[tuple[x509.ExtensionType, bool], ...]:
-    """The extensions of RFC 5280 section 4.2.1 that the policy describes, each with whether it is critical."""
-    return _extensions(policy.key_usage, policy.ekus, names_for(policy), bool(policy.subject))
+def encoded_extension(value: x509.ExtensionType, *, critical: bool) -> bytes:
+    """An extension in DER."""
+    identifier = der.object_identifier(value.oid.dotted_string)
+    return der.sequence(identifier, der.TRUE if critical else b"", der.octet_string(value.public_bytes()))
 
 
-# A policy is checked, put into a CSR and often into a certificate, within milliseconds.
 @lru_cache(maxsize=1024)
-def _extensions(
-    key_usage: tuple[str, ...], ekus: tuple[str, ...], sans: SubjectAlternativeNames, has_subject: bool
-) -> tuple[tuple[x509.ExtensionType, bool], ...]:
-    found: list[tuple[x509.ExtensionType, bool]] = [(x509.BasicConstraints(ca=False, path_length=None), True)]
+def encoded_subject(subject: str) -> bytes:
+    """The distinguished name of a policy in DER. Raises Invalid."""
+    return parse_subject(subject).public_bytes()
+
+
+@lru_cache(maxsize=64)
+def _of_use(key_usage: tuple[str, ...], ekus: tuple[str, ...]) -> tuple[bytes, ...]:
+    found = [encoded_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)]
     if key_usage:
-        found.append((_key_usage(key_usage), True))
+        found.append(encoded_extension(_key_usage(key_usage), critical=True))
     if ekus:
-        found.append((x509.ExtendedKeyUsage([parse_oid(oid) for oid in ekus]), False))
-    names = general_names(sans)
-    if names:
-        # RFC 5280 section 4.2.1.6: without a subject the names are all there is, so nobody may skip them.
-        found.append((x509.SubjectAlternativeName(names), not has_subject))
+        found.append(encoded_extension(x509.ExtendedKeyUsage([parse_oid(oid) for oid in ekus]), critical=False))
     return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _of_names(subject: str, sans: SubjectAlternativeNames) -> tuple[bytes, ...]:
+    names = general_names(_names(subject, sans))
+    if not names:
+        return ()
+    # RFC 5280 section 4.2.1.6: without a subject the names are all there is, so nobody may skip them.
+    return (encoded_extension(x509.SubjectAlternativeName(names), critical=not subject),)
 
 
 def names_for(policy: CertificatePolicy) -> SubjectAlternativeNames:
@@ -80,14 +123,18 @@ def names_for(policy: CertificatePolicy) -> SubjectAlternativeNames:
     RFC 9525 section 2: nobody looks for a host in the common name any more; and an ACME server wants every name that is
     ordered in the CSR.
     """
-    name = common_name(policy.subject)
-    if name is None or name in policy.sans.dns_names or name in policy.sans.ip_addresses:
-        return policy.sans
+    return _names(policy.subject, policy.sans)
+
+
+def _names(subject: str, sans: SubjectAlternativeNames) -> SubjectAlternativeNames:
+    name = common_name(subject)
+    if name is None or name in sans.dns_names or name in sans.ip_addresses:
+        return sans
     if is_address(name):
-        return replace(policy.sans, ip_addresses=(name, *policy.sans.ip_addresses))
+        return replace(sans, ip_addresses=(name, *sans.ip_addresses))
     if "." in name and is_dns_name(name):
-        return replace(policy.sans, dns_names=(name, *policy.sans.dns_names))
-    return policy.sans
+        return replace(sans, dns_names=(name, *sans.dns_names))
+    return sans
 
 
 def general_names(sans: SubjectAlternativeNames) -> list[x509.GeneralName]:

@@ -1,0 +1,81 @@
+"""The few forms of DER (X.690) that requests and certificates of ours are put together from.
+
+The builders of `cryptography` check and encode every part again each time, which takes several times as long as the
+signature. Here a part that is the same for many certificates is encoded once, by that library. What comes of it is what
+its builders make, octet for octet: tests/domain/test_der.py compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+_INTEGER: Final = 0x02
+_BIT_STRING: Final = 0x03
+_OCTET_STRING: Final = 0x04
+_OBJECT_IDENTIFIER: Final = 0x06
+_UTC_TIME: Final = 0x17
+_GENERALIZED_TIME: Final = 0x18
+_SEQUENCE: Final = 0x30
+_SET: Final = 0x31
+_CONTEXT: Final = 0xA0
+
+TRUE: Final = b"\x01\x01\xff"
+NULL: Final = b"\x05\x00"
+
+
+def sequence(*parts: bytes) -> bytes:
+    """A SEQUENCE of these values."""
+    return _value(_SEQUENCE, b"".join(parts))
+
+
+def set_of_one(part: bytes) -> bytes:
+    """A SET OF with one value; several would have to be sorted."""
+    return _value(_SET, part)
+
+
+def tagged(number: int, part: bytes) -> bytes:
+    """What is constructed under a context-specific tag."""
+    return _value(_CONTEXT | number, part)
+
+
+def octet_string(octets: bytes) -> bytes:
+    """An OCTET STRING."""
+    return _value(_OCTET_STRING, octets)
+
+
+def bit_string(octets: bytes) -> bytes:
+    """Whole octets as a BIT STRING."""
+    return _value(_BIT_STRING, b"\0" + octets)
+
+
+def unsigned(number: int) -> bytes:
+    """An INTEGER that is not negative."""
+    return _value(_INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def object_identifier(dotted: str) -> bytes:
+    """An OBJECT IDENTIFIER that is written with dots."""
+    first, second, *others = map(int, dotted.split("."))
+    return _value(_OBJECT_IDENTIFIER, b"".join(map(_base128, (40 * first + second, *others))))
+
+
+def time(moment: datetime) -> bytes:
+    """A moment in UTC, to the second, in the form that RFC 5280 section 4.1.2.5 has for its year."""
+    written = f"{moment:%Y%m%d%H%M%S}Z".encode()
+    return _value(_UTC_TIME, written[2:]) if moment.year < 2050 else _value(_GENERALIZED_TIME, written)
+
+
+def _value(tag: int, octets: bytes) -> bytes:
+    size = len(octets)
+    if size < 128:
+        return bytes((tag, size)) + octets
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + octets
+
+
+def _base128(number: int) -> bytes:
+    octets = [number & 0x7F]
+    while number := number >> 7:
+        octets.append(0x80 | number & 0x7F)
+    return bytes(reversed(octets))

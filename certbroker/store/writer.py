@@ -26,6 +26,9 @@ Work = Callable[[SQLTransaction], T]
 
 _GROUP: Final = 128
 
+# For so long an event loop gathers writes, in seconds, while each of its turns brings another one.
+_GATHER: Final = 0.02
+
 
 class _Job:
     """A function for the writer, and whom to tell what became of it."""
@@ -79,6 +82,7 @@ class Writer:
         self._cursor = connection.cursor()
         self._view = SQLTransaction(self._cursor)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._gathered: list[_Job] = []
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -101,10 +105,26 @@ class Writer:
         return [job.result if job.error is None else job.error for job in jobs]
 
     def write_soon(self, work: Work[T]) -> asyncio.Future[T]:
-        """The same for a coroutine."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(work, future))
+        """The same for a coroutine; all coroutines are on one event loop.
+
+        What comes in turns of the loop that follow each other is handed over together. Otherwise the writer's thread
+        would take the interpreter from a loop that has more to hand over, back and forth at each statement.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._gathered.append(_Job(work, future))
+        if len(self._gathered) == 1:
+            loop.call_soon(self._hand_over, loop, loop.time() + _GATHER, 1)
         return future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, until: float, before: int) -> None:
+        """Hand over what was gathered, unless this turn has brought more than there was `before`."""
+        if before < len(self._gathered) < _GROUP and loop.time() < until:
+            loop.call_soon(self._hand_over, loop, until, len(self._gathered))
+            return
+        gathered, self._gathered = self._gathered, []
+        for job in gathered:
+            self._jobs.put(job)
 
     def close(self) -> None:
         """Finish what was handed in, then stop."""

@@ -106,9 +106,16 @@ def missing_names(leaf: x509.Certificate, wanted: SubjectAlternativeNames) -> li
 
 
 def facts_of(
-    ordered: list[x509.Certificate], *, exportable: bool, given: list[x509.Certificate] | None = None
+    ordered: list[x509.Certificate],
+    *,
+    exportable: bool,
+    given: list[x509.Certificate] | None = None,
+    issuer: str | None = None,
 ) -> CertificateFacts:
-    """What is stored about a chain whose first certificate is the end entity's. `given` is an order to keep."""
+    """What is stored about a chain whose first certificate is the end entity's.
+
+    `given` is an order to keep, `issuer` the issuer's name as RFC 4514 has it, where that is known.
+    """
     leaf = ordered[0]
     chain = given or ordered
     encoded = tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
@@ -124,7 +131,7 @@ def facts_of(
         exportable=exportable,
         preserve_order=given is not None,
         position=position,
-        issuer=leaf.issuer.rfc4514_string(),
+        issuer=leaf.issuer.rfc4514_string() if issuer is None else issuer,
     )
 
 

@@ -62,7 +62,7 @@ def object_identifier(dotted: str) -> bytes:
 
 def time(moment: datetime) -> bytes:
     """A moment in UTC, to the second, in the form that RFC 5280 section 4.1.2.5 has for its year."""
-    written = f"{moment:%Y%m%d%H%M%S}Z".encode()
+    written = b"%04d%02d%02d%02d%02d%02dZ" % moment.timetuple()[:6]
     return _value(_UTC_TIME, written[2:]) if moment.year < 2050 else _value(_GENERALIZED_TIME, written)
 
 

@@ -174,6 +174,12 @@ def parse_subject(subject: str) -> x509.Name:
         ) from None
 
 
+@lru_cache(maxsize=1024)
+def written_subject(subject: str) -> str:
+    """The distinguished name as a certificate that has it is read: as RFC 4514 has it. Raises Invalid."""
+    return parse_subject(subject).rfc4514_string()
+
+
 def parse_oid(oid: str) -> x509.ObjectIdentifier:
     """The object identifier written in dotted form; Invalid when it is malformed."""
     try:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from certbroker.domain import chain as chains
 from certbroker.domain import operation as states
 from certbroker.domain.audit import Caller, record
-from certbroker.domain.csr import check_expressible
-from certbroker.domain.errors import Forbidden, Invalid, NotFound, OperationInProgress
+from certbroker.domain.errors import Forbidden, Invalid, NotFound
 from certbroker.domain.objects import Attributes, Changes, Kind, Vault, check_name
-from certbroker.domain.policy import SELF, UNKNOWN, CertificatePolicy
+from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Operation, Version
 from certbroker.domain.revocation import Revocation
 from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.completion import Completion, store
+from certbroker.services.creation import Creation, Revise, check, is_manual, refuse_second, revised
 from certbroker.services.foreign import Imported
 from certbroker.services.inbox import Inbox
 from certbroker.services.naming import live, new_version, not_found, usable_for_certificate
 from certbroker.services.operations import Operations
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
-
-Revise = Callable[[CertificatePolicy | None], CertificatePolicy]
-"""Makes the new policy out of the one that is stored, or out of nothing. Raises Invalid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +61,9 @@ class Certificates:
 
         Raises Invalid, OperationInProgress, Conflict, DeletedButRecoverable.
         """
-        work = self._creation(caller, vault, name, revise, changes, preserve_order=preserve_order)
-        operation = self._store.write(work)
-        if _is_manual(operation.policy):
+        creation = self._creation(caller, vault, name, revise, changes, preserve_order)
+        operation = self._store.write(creation.begin)
+        if is_manual(operation.policy):
             self._operations.work(operation)
             return self._store.glance().operations.get(operation.id) or operation
         return self._handed_over(operation)
@@ -76,38 +71,24 @@ class Certificates:
     async def create_soon(
         self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, *, preserve_order: bool = False
     ) -> Operation:
-        """The same on the event loop, for certificates that have an issuer: nothing but the commit is waited for."""
-        work = self._creation(caller, vault, name, revise, changes, preserve_order=preserve_order)
-        return self._handed_over(await self._store.write_soon(work))
+        """The same on the event loop, for certificates that have an issuer: nothing but the commit is waited for.
+
+        What is made at once is stored with the same commit.
+        """
+        creation = self._creation(caller, vault, name, revise, changes, preserve_order)
+        with self._store.read() as seen:
+            work = creation.at_once(seen)
+        settlement = None if work is None else await self._store.write_soon(work)
+        if settlement is None:
+            return self._handed_over(await self._store.write_soon(creation.begin))
+        self._operations.count(settlement)
+        return settlement.operation
 
     def _creation(
-        self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, *, preserve_order: bool
-    ) -> Callable[[SQLTransaction], Operation]:
+        self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, preserve_order: bool
+    ) -> Creation:
         check_name(name)
-        now = self._clock.now()
-
-        def work(transaction: SQLTransaction) -> Operation:
-            head = usable_for_certificate(transaction, vault.id, name)
-            if _refuse_second(transaction, vault, name):
-                transaction.operations.retire(vault.id, name)
-            policy = _revised(transaction, vault, name, revise, now)
-            transaction.objects.put_policy(vault.id, name, policy)
-            if head is None:
-                transaction.objects.reserve(vault.id, Kind.CERTIFICATE, name)
-            operation = self._operations.begin(
-                transaction,
-                vault.id,
-                head.name if head else name,
-                policy,
-                now,
-                tags=changes.tags or {},
-                enabled=changes.enabled is not False,
-                preserve_order=preserve_order,
-            )
-            transaction.audit(record(caller, now, f"/certificates/{name}/pending", status=202))
-            return operation
-
-        return work
+        return Creation(self._operations, caller, vault, name, revise, changes, preserve_order, self._clock.now())
 
     def _handed_over(self, operation: Operation) -> Operation:
         """Let the engine go on with it."""
@@ -143,11 +124,11 @@ class Certificates:
 
         def work(transaction: SQLTransaction) -> CertificateView:
             head = usable_for_certificate(transaction, vault.id, name)
-            _refuse_second(transaction, vault, name)
+            refuse_second(transaction, vault, name)
             stored = transaction.objects.policy(vault.id, name)
             base = replace(described, created=stored.created if stored else int(now.timestamp()))
             policy = replace(revise(base), key=described.key, updated=int(now.timestamp()))
-            _check(transaction, vault, policy)
+            check(transaction, vault, policy)
             transaction.objects.put_policy(vault.id, name, policy)
             completion = Completion(
                 vault.id,
@@ -196,7 +177,8 @@ class Certificates:
             if found is None:
                 raise not_found("certificate", name, version)
             if revise is not None:
-                transaction.objects.put_policy(vault.id, name, _revised(transaction, vault, name, revise, now))
+                stored = transaction.objects.policy(vault.id, name)
+                transaction.objects.put_policy(vault.id, name, revised(transaction, vault, stored, revise, now))
             seconds = int(now.timestamp())
             changed = transaction.objects.change(vault.id, Kind.CERTIFICATE, found, changes, seconds)
             for kind in (Kind.KEY, Kind.SECRET):
@@ -228,7 +210,8 @@ class Certificates:
 
         def work(transaction: SQLTransaction) -> CertificatePolicy:
             live(transaction, vault.id, Kind.CERTIFICATE, name)
-            policy = _revised(transaction, vault, name, revise, now)
+            stored = transaction.objects.policy(vault.id, name)
+            policy = revised(transaction, vault, stored, revise, now)
             transaction.objects.put_policy(vault.id, name, policy)
             transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/certificates/{name}/policy"))
@@ -325,47 +308,8 @@ def _revocation(transaction: SQLTransaction, version: Version | None) -> Revocat
     return transaction.revocations.get(facts.sha256) if facts else None
 
 
-def _is_manual(policy: CertificatePolicy) -> bool:
-    return policy.issuer.lower() == UNKNOWN.lower()
-
-
 def _pending(transaction: SQLTransaction, vault: Vault, name: str, request_id: str | None) -> Operation:
     operation = transaction.operations.pending(vault.id, name)
     if operation is None or request_id not in (None, operation.id):
         raise NotFound("pending certificate", f"Pending certificate not found: {name} has no such operation.")
     return operation
-
-
-def _refuse_second(transaction: SQLTransaction, vault: Vault, name: str) -> bool:
-    """A name has one unfinished operation at most. Returns whether it has a finished one."""
-    operation = transaction.operations.pending(vault.id, name)
-    if operation is not None and not states.is_finished(operation.state):
-        raise OperationInProgress(
-            f"A new certificate for {name} cannot be made while its pending operation is in progress: wait for it, "
-            "cancel it, or delete it."
-        )
-    return operation is not None
-
-
-def _revised(transaction: SQLTransaction, vault: Vault, name: str, revise: Revise, now: datetime) -> CertificatePolicy:
-    """The new policy, checked, with its times."""
-    stored = transaction.objects.policy(vault.id, name)
-    seconds = int(now.timestamp())
-    wanted = revise(stored)
-    created = stored.created if stored else seconds
-    policy = replace(wanted, key=wanted.key.complete(), created=created, updated=seconds)
-    _check(transaction, vault, policy)
-    return policy
-
-
-def _check(transaction: SQLTransaction, vault: Vault, policy: CertificatePolicy) -> None:
-    """Raise Invalid where nothing could be issued by this policy, rather than let the engine find out."""
-    policy.check()
-    check_expressible(policy)
-    if _is_manual(policy) or policy.issuer.lower() == SELF.lower():
-        return
-    for name in policy.issuers:
-        if transaction.issuers.get(vault.id, name) is None:
-            raise Invalid(
-                f"issuer.name {name[:64]!r} is neither Self nor Unknown nor an issuer of this vault; set it first."
-            )

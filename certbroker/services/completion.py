@@ -13,7 +13,7 @@ from certbroker.domain.chain import facts_of
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import PrivateKey, operations_for
 from certbroker.domain.objects import Attributes, Kind
-from certbroker.domain.policy import CertificatePolicy
+from certbroker.domain.policy import CertificatePolicy, written_subject
 from certbroker.domain.records import CertificateFacts, Identity, KeyFacts, Operation, Version
 from certbroker.domain.revocation import KEY_COMPROMISED, key_digest
 from certbroker.ports.keystore import KeyStore
@@ -42,10 +42,26 @@ class Completion:
     @classmethod
     def of(cls, operation: Operation, ordered: list[x509.Certificate], given: list[x509.Certificate]) -> Completion:
         """The completion of an operation by a chain, in our order and as it was given."""
-        policy = operation.policy
-        facts = facts_of(ordered, exportable=policy.exportable, given=given if operation.preserve_order else None)
+        exportable, keep = operation.policy.exportable, operation.preserve_order
+        return cls._by(operation, facts_of(ordered, exportable=exportable, given=given if keep else None))
+
+    @classmethod
+    def self_signed(cls, operation: Operation, encoded: bytes) -> Completion:
+        """The completion of an operation by a certificate in DER that its own key has just signed here."""
+        policy, chain = operation.policy, [x509.load_der_x509_certificate(encoded)]
+        given, issuer = chain if operation.preserve_order else None, written_subject(policy.subject)
+        return cls._by(operation, facts_of(chain, exportable=policy.exportable, given=given, issuer=issuer))
+
+    @classmethod
+    def _by(cls, operation: Operation, facts: CertificateFacts) -> Completion:
         return cls(
-            operation.vault_id, operation.name, operation.version, policy, facts, operation.enabled, operation.tags
+            operation.vault_id,
+            operation.name,
+            operation.version,
+            operation.policy,
+            facts,
+            operation.enabled,
+            operation.tags,
         )
 
     def versions(

@@ -18,7 +18,7 @@ from certbroker.domain.issuer_health import WORKS, Finding, IssuerState
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
-from certbroker.domain.policy import CertificatePolicy
+from certbroker.domain.policy import SELF, CertificatePolicy
 from certbroker.domain.records import Cause, Operation, Turn
 from certbroker.domain.revocation import KEY_COMPROMISED
 from certbroker.domain.turns import is_too_long, next_turn
@@ -62,13 +62,15 @@ _log = structlog.get_logger("certbroker.operations")
 class Settlement:
     """What came of a step: the operation as it was claimed, and the write that ends the step.
 
-    `state` is the one that is stored, where it has changed; `finding` is what the step has shown of the issuer.
+    `state` is the one that is stored, where it has changed; `finding` is what the step has shown of the issuer. The
+    write leaves it to others to store `after`, the operation that has ended.
     """
 
     operation: Operation
     write: Callable[[SQLTransaction], None]
     state: states.State | None = None
     finding: Finding | None = None
+    after: Operation | None = None
 
 
 class Operations:
@@ -114,6 +116,40 @@ class Operations:
 
         return self._store.write(work) if due else []
 
+    def plan(
+        self,
+        vault_id: int,
+        name: str,
+        policy: CertificatePolicy,
+        now: datetime,
+        *,
+        tags: dict[str, str],
+        enabled: bool = True,
+        preserve_order: bool = False,
+        cause: Cause | None = None,
+    ) -> Operation:
+        """An operation that makes a new version of the certificate by this policy.
+
+        One that needs this machine only is claimed from the beginning, to be worked on at once.
+        """
+        kind = self._kind(vault_id, policy.issuer)
+        return Operation(
+            id=new_version(),
+            vault_id=vault_id,
+            name=name,
+            version=new_version(),
+            policy=policy,
+            state=states.Prepared(now),
+            created=now,
+            deadline=now + states.DEADLINE,
+            tags=tags,
+            enabled=enabled,
+            preserve_order=preserve_order,
+            cause=cause,
+            turn=Turn(since=now),
+            fence=int(kind is not None and kind.local),
+        )
+
     def begin(
         self,
         transaction: SQLTransaction,
@@ -128,33 +164,41 @@ class Operations:
         cause: Cause | None = None,
         urgency: Urgency | None = Urgency.AWAITED,
     ) -> Operation:
-        """Start an operation that makes a new version of the certificate by this policy.
-
-        One that needs this machine only is claimed by that, to be worked on at once.
-        """
-        kind = self._kind(vault_id, policy.issuer)
-        local = kind is not None and kind.local
-        operation = Operation(
-            id=new_version(),
-            vault_id=vault_id,
-            name=name,
-            version=new_version(),
-            policy=policy,
-            state=states.Prepared(now),
-            created=now,
-            deadline=now + states.DEADLINE,
-            tags=tags,
-            enabled=enabled,
-            preserve_order=preserve_order,
-            cause=cause,
-            turn=Turn(since=now),
-            fence=int(local),
+        """Plan an operation and store it."""
+        planned = self.plan(
+            vault_id, name, policy, now, tags=tags, enabled=enabled, preserve_order=preserve_order, cause=cause
         )
-        if local:
-            transaction.operations.add(operation, self._owner, now + LEASE, urgency)
+        self.add(transaction, planned, urgency)
+        return planned
+
+    def add(self, transaction: SQLTransaction, operation: Operation, urgency: Urgency | None = Urgency.AWAITED) -> None:
+        """Store an operation that was planned, and claim it where it is to be worked on at once."""
+        if operation.fence and not states.is_finished(operation.state):
+            transaction.operations.add(operation, self._owner, operation.created + LEASE, urgency)
         else:
             transaction.operations.add(operation, urgency=urgency)
-        return operation
+
+    def at_once(self, operation: Operation) -> Settlement | None:
+        """Take the only step of an operation that is planned, where that is quick enough for the event loop.
+
+        That is a certificate signed by its own P-256 key: half a millisecond, in which another thread would hold the
+        interpreter as well. None where it takes longer, or has not succeeded.
+        """
+        policy = operation.policy
+        if policy.issuer.lower() != SELF.lower() or policy.key.curve != "P-256" or policy.reuse_key:
+            return None
+        try:
+            made, key = self._keys.make(operation, self._issuers.kind(operation.vault_id, operation.issuer))
+            issuer = self._issuers.open(operation.vault_id, operation.issuer)
+            reply = issuer.advance(self._request(made, key), OperationJournal(self._store, self._clock, made))
+        except Exception:
+            _log.exception("certificate could not be made at once", certificate=operation.name)
+            return None
+        if not isinstance(reply, CertificateIssued):
+            return None
+        # It is what was asked for, since nobody else has made it.
+        completion = Completion.self_signed(made, reply.chain[0])
+        return replace(self._completed(made, key, completion), operation=operation)
 
     def next_due(self) -> datetime | None:
         """When there is work again, as far as is known now."""
@@ -218,7 +262,7 @@ class Operations:
         failpoint("operation.settle.after")
         for settlement, outcome in zip(settlements, outcomes, strict=True):
             if outcome is None:
-                self._count(settlement)
+                self.count(settlement)
             elif isinstance(outcome, LeaseLost):
                 _log.info("operation was deleted or taken over", operation=settlement.operation.id)
             elif isinstance(outcome, BaseException):
@@ -227,18 +271,20 @@ class Operations:
 
     def _ending(self, settlement: Settlement) -> Callable[[SQLTransaction], None]:
         """The write that ends a step, with what it has shown of the issuer."""
-        operation, finding = settlement.operation, settlement.finding
-        if finding is None:
-            return settlement.write
+        operation, finding, after = settlement.operation, settlement.finding, settlement.after
         now = self._clock.now()
 
         def write(transaction: SQLTransaction) -> None:
+            if after is not None:
+                transaction.operations.save(after)
             settlement.write(transaction)
-            report(transaction, operation.vault_id, operation.issuer, finding, now)
+            if finding is not None:
+                report(transaction, operation.vault_id, operation.issuer, finding, now)
 
         return write
 
-    def _count(self, settlement: Settlement) -> None:
+    def count(self, settlement: Settlement) -> None:
+        """Count an operation that has ended, once that is stored."""
         outcome = _OUTCOMES.get(type(settlement.state))
         if outcome is not None:
             operation = settlement.operation
@@ -370,12 +416,18 @@ class Operations:
         missing = chains.missing_names(ordered[0], operation.policy.sans)
         if missing:
             raise Invalid(f"The certificate lacks names that were asked for: {', '.join(missing[:5])}.")
-        versions = Completion.of(operation, ordered, given).versions(self._seal, self._keystore, key, now)
+        return self._completed(operation, key, Completion.of(operation, ordered, given), entry)
+
+    def _completed(
+        self, operation: Operation, key: PrivateKey, completion: Completion, entry: Issued | None = None
+    ) -> Settlement:
+        """The end of an operation, by a certificate that is what was asked for."""
+        now = self._clock.now()
+        versions = completion.versions(self._seal, self._keystore, key, now)
         done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
         caller = engine_caller("CertificateIssue", str(operation.vault_id), operation.id)
 
         def write(transaction: SQLTransaction) -> None:
-            transaction.operations.save(done)
             count_renewal(transaction, operation, now)
             store(transaction, operation.vault_id, versions, now, issuer=operation.issuer, rest=operation.rest)
             if entry is not None:
@@ -383,7 +435,7 @@ class Operations:
                 transaction.authorities.record(entry.at(*place))
             transaction.audit(record(caller, now, f"/certificates/{operation.name}/{operation.version}"))
 
-        return Settlement(operation, write, done.state)
+        return Settlement(operation, write, done.state, after=done)
 
     def _abandon(self, operation: Operation) -> None:
         """Let the issuer clean up after a request that ends here; that it cannot is no reason to go on."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from certbroker.domain import der
 from certbroker.domain.csr import build_csr, general_names, names_for
 from certbroker.domain.keys import KEY_USAGES, PrivateKey
-from certbroker.domain.policy import CertificatePolicy, parse_oid, parse_subject
+from certbroker.domain.policy import CertificatePolicy, parse_oid, parse_subject, written_subject
 from certbroker.ports.issuer import CertificateIssued, IssuanceRequest
 from issuers.self_signed import SelfSigned
 from tests.domain.strategies import policies
@@ -86,6 +86,7 @@ def test_a_certificate_is_what_the_builder_makes(policy: CertificatePolicy, sign
 
     assert built.tbs_certificate_bytes == ours.tbs_certificate_bytes
     assert built.signature_algorithm_oid == ours.signature_algorithm_oid
+    assert ours.issuer.rfc4514_string() == written_subject(policy.subject)
     ours.verify_directly_issued_by(ours)
 
 

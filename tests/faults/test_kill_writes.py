@@ -51,15 +51,26 @@ def test_a_secret_that_was_acknowledged_survives_and_no_other_is_half_there(
         assert f"value {last}" == unanswered.json()["value"]
 
 
-@pytest.mark.parametrize(("point", "count"), [*POINTS, ("operation.settle.before", 2), ("operation.settle.after", 2)])
-def test_a_self_signed_certificate_that_was_acknowledged_is_completed(mortal: Mortal, point: str, count: int) -> None:
-    base = f"self-{point}".replace(".", "-")
+@pytest.mark.parametrize(
+    ("point", "count", "curve"),
+    [
+        # Made by the request that asks for it, and by the engine.
+        *((point, count, "P-256") for point, count in POINTS),
+        *((point, count, "P-384") for point, count in POINTS),
+        ("operation.settle.before", 2, "P-384"),
+        ("operation.settle.after", 2, "P-384"),
+    ],
+)
+def test_a_self_signed_certificate_that_was_acknowledged_is_completed(
+    mortal: Mortal, point: str, count: int, curve: str
+) -> None:
+    base = f"self-{curve}-{point}".replace(".", "-").lower()
     mortal.start(point, count)
 
     answered, last = _until_death(
         mortal,
         lambda number: mortal.wire.try_to(
-            "POST", f"/certificates/{base}-{number}/create", creation("Self", f"n{number}.example.org")
+            "POST", f"/certificates/{base}-{number}/create", creation("Self", f"n{number}.example.org", curve)
         ),
     )
     mortal.start()

@@ -132,12 +132,12 @@ class Wire:
         return Stored(certificate, bundle.cert.certificate, bundle.key.public_key())
 
 
-def creation(issuer: str, host: str) -> dict[str, Any]:
+def creation(issuer: str, host: str, curve: str = "P-256") -> dict[str, Any]:
     """The body that creates a certificate for a host, with a key that is made quickly."""
     return {
         "policy": {
             "issuer": {"name": issuer},
             "x509_props": {"subject": f"CN={host}", "sans": {"dns_names": [host]}},
-            "key_props": {"kty": "EC", "crv": "P-256"},
+            "key_props": {"kty": "EC", "crv": curve},
         }
     }

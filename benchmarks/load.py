@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
+import socket
 import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,43 @@ class Target:
 
 
 class Poller:
-    """Asks one question after the other on one connection."""
+    """Asks one question after the other on one connection. A client library would take longer than the server does."""
 
     def __init__(self, target: Target) -> None:
         context = ssl.create_default_context(cafile=target.ca)
-        self._connection = http.client.HTTPSConnection(target.host, target.port, context=context)
-        self._headers = target.headers
+        plain = socket.create_connection(("127.0.0.1", target.port))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection = context.wrap_socket(plain, server_hostname=target.host)
+        self._target = target
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and body."""
-        self._connection.request("GET", path, headers=self._headers)
-        response = self._connection.getresponse()
-        return response.status, json.loads(response.read())
+        self._connection.sendall(self._target.request("GET", path))
+        buffer = b""
+        while (answer := _answer(buffer)) is None:
+            received = self._connection.recv(65536)
+            if not received:
+                raise ConnectionError("the server closed the connection")
+            buffer += received
+        status, body, _ = answer
+        return status, json.loads(body)
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _answer(buffer: bytes) -> tuple[int, bytes, bytes] | None:
+    """Status and body of the response at the start of the buffer, and what is behind it; None before it is whole."""
+    head_end = buffer.find(b"\r\n\r\n")
+    if head_end < 0:
+        return None
+    head = buffer[:head_end].lower()
+    mark = head.find(b"content-length:")
+    length = int(head[mark + 15 :].split(b"\r\n", 1)[0]) if mark >= 0 else 0
+    end = head_end + 4 + length
+    if len(buffer) < end:
+        return None
+    return int(head[9:12]), buffer[head_end + 4 : end], buffer[end:]
 
 
 @dataclass(slots=True)
@@ -54,20 +76,25 @@ class Result:
 
     seconds: float
     statuses: dict[int, int]
-    bodies: list[bytes]
 
     @property
     def per_second(self) -> float:
         return sum(self.statuses.values()) / self.seconds
 
 
+# Stands for no request yet: the connection pauses, because asking without a pause would take the server its time from
+# what is measured.
+PAUSE: Final = b""
+_PAUSE_SECONDS: Final = 0.005
+
+
 class _Connection(asyncio.Protocol):
     """Sends the next request as soon as the last one has been answered."""
 
-    def __init__(self, requests: Iterator[bytes], result: Result, *, keep_bodies: bool) -> None:
+    def __init__(self, requests: Iterator[bytes], result: Result, bodies: list[bytes] | None) -> None:
         self._requests = requests
         self._result = result
-        self._keep_bodies = keep_bodies
+        self._bodies = bodies
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -77,20 +104,13 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head_end = self._buffer.find(b"\r\n\r\n")
-        if head_end < 0:
+        answer = _answer(self._buffer)
+        if answer is None:
             return
-        head = self._buffer[:head_end].lower()
-        mark = head.find(b"content-length:")
-        length = int(head[mark + 15 :].split(b"\r\n", 1)[0]) if mark >= 0 else 0
-        end = head_end + 4 + length
-        if len(self._buffer) < end:
-            return
-        status = int(head[9:12])
+        status, body, self._buffer = answer
         self._result.statuses[status] = self._result.statuses.get(status, 0) + 1
-        if self._keep_bodies:
-            self._result.bodies.append(self._buffer[head_end + 4 : end])
-        self._buffer = self._buffer[end:]
+        if self._bodies is not None:
+            self._bodies.append(body)
         self.next()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -101,21 +121,28 @@ class _Connection(asyncio.Protocol):
         """Send the next request, or finish."""
         assert self._transport is not None
         request = next(self._requests, None)
-        if request is not None:
+        if request == PAUSE:
+            asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self.next)
+        elif request is not None:
             self._transport.write(request)
         elif not self.done.done():
             self.done.set_result(None)
             self._transport.close()
 
 
-async def drive(target: Target, requests: Iterator[bytes], connections: int, *, keep_bodies: bool = False) -> Result:
-    """Send the requests over this many connections; connecting is not timed."""
+async def drive(
+    target: Target, requests: Iterator[bytes], connections: int, *, bodies: list[bytes] | None = None
+) -> Result:
+    """Send the requests over this many connections; connecting is not timed.
+
+    The next request is taken when the last one has been answered, and what it was answered is in `bodies`.
+    """
     context = ssl.create_default_context(cafile=target.ca)
     loop = asyncio.get_running_loop()
-    result = Result(0.0, {}, [])
+    result = Result(0.0, {})
     opened = [
         await loop.create_connection(
-            lambda: _Connection(requests, result, keep_bodies=keep_bodies),
+            lambda: _Connection(requests, result, bodies),
             "127.0.0.1",
             target.port,
             ssl=context,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from certbroker.cli import demo, doctor, drill, server, status
+from certbroker.cli import demo, doctor, drill, server, status, sync
 from certbroker.cli.groups import LazyGroups, add_groups
 
 _SERVER = "The broker"
@@ -38,6 +38,7 @@ app.command(rich_help_panel=_SERVER)(server.init)
 app.command(rich_help_panel=_SERVER)(demo.demo)
 app.command(rich_help_panel=_CLIENT)(status.status)
 app.command(rich_help_panel=_CLIENT)(doctor.doctor)
+app.command(rich_help_panel=_CLIENT)(sync.sync)
 app.command(rich_help_panel=_CLIENT)(drill.drill)
 add_groups(app, _CLIENT)
 

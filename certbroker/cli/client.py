@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
@@ -52,6 +53,13 @@ class Credentials:
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """From the variables that Azure's own libraries read. Raises CommandFailed, naming what is missing."""
         names = ("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+        file = environment.get("AZURE_CLIENT_SECRET_FILE")
+        if file and not environment.get("AZURE_CLIENT_SECRET"):
+            try:
+                secret = Path(file).read_text("utf-8").partition("\n")[0].strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise CommandFailed(ExitCode.USAGE, f"AZURE_CLIENT_SECRET_FILE cannot be read: {error}.") from None
+            environment = {**environment, "AZURE_CLIENT_SECRET": secret}
         missing = [name for name in names if not environment.get(name)]
         if missing:
             raise CommandFailed(
@@ -66,10 +74,27 @@ class Credentials:
         return cls(authority.rstrip("/"), tenant, client_id, secret)
 
 
+@dataclass(frozen=True, slots=True)
+class TokenFile:
+    """A file that somebody else keeps a token in. It is read for each request, because tokens run out."""
+
+    path: Path
+
+    def read(self) -> str:
+        """Raises CommandFailed."""
+        try:
+            token = self.path.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandFailed(ExitCode.USAGE, f"The token file {self.path} cannot be read: {error}.") from None
+        if not token or not token.isprintable() or " " in token:
+            raise CommandFailed(ExitCode.USAGE, f"The file {self.path} holds no token.")
+        return token
+
+
 class Connection:
     """One pool of connections, and the tokens of one application."""
 
-    def __init__(self, credentials: Credentials, ca_file: str | None = None) -> None:
+    def __init__(self, credentials: Credentials | TokenFile, ca_file: str | None = None) -> None:
         self._credentials = credentials
         self._http = open_http(ca_file)
         self._tokens: dict[str, tuple[str, float]] = {}
@@ -87,8 +112,12 @@ class Connection:
 
     def send(self, request: httpx.Request, resource: str) -> Any:
         """The body of the reply to an authenticated request. Raises CommandFailed."""
+        return _body(self.reply(request, resource))
+
+    def reply(self, request: httpx.Request, resource: str) -> httpx.Response:
+        """The reply to an authenticated request, whatever it says. Raises CommandFailed when there is none."""
         request.headers["authorization"] = f"Bearer {self._token(resource)}"
-        return _body(exchange(self._http, request))
+        return exchange(self._http, request)
 
     def build(self, method: str, url: str, query: Mapping[str, str] | None, body: object) -> httpx.Request:
         return self._http.build_request(method, url, params=query, json=body)
@@ -97,6 +126,8 @@ class Connection:
         self._http.close()
 
     def _token(self, resource: str) -> str:
+        if isinstance(self._credentials, TokenFile):
+            return self._credentials.read()
         token, until = self._tokens.get(resource, ("", 0.0))
         if time.monotonic() >= until:
             credentials = self._credentials
@@ -125,6 +156,14 @@ class Client:
 
     def get(self, path: str, **query: str) -> Any:
         return self.request("GET", path, None, **query)
+
+    def get_unless(self, path: str, etag: str, **query: str) -> tuple[Any, str] | None:
+        """The body and its tag; None when it is the one with that tag still. Raises CommandFailed."""
+        request = self._connection.build("GET", self.url + path, self._query | query, None)
+        if etag:
+            request.headers["if-none-match"] = etag
+        reply = self._connection.reply(request, self._resource)
+        return None if reply.status_code == 304 else (_body(reply), reply.headers.get("etag", ""))
 
     def put(self, path: str, body: object) -> Any:
         return self.request("PUT", path, body)

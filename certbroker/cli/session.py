@@ -18,6 +18,8 @@ import typer
 from certbroker.cli.output import Format, Output, fail
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from certbroker.cli.client import Client, Connection
 
 P = ParamSpec("P")
@@ -70,6 +72,13 @@ class Session:
         if not url:
             raise CommandFailed(ExitCode.USAGE, "Which vault? Give --vault-url, or set KEYVAULT_URL.")
         return self._connect().vault(_https(url, "The vault"))
+
+    def vault_by(self, token_file: Path) -> Client:
+        """The same by the token that is in a file. Raises CommandFailed."""
+        from certbroker.cli.client import Connection, TokenFile
+
+        self._connection = Connection(TokenFile(token_file), _ca_file())
+        return self.vault
 
     @property
     def administration(self) -> Client:

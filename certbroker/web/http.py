@@ -144,6 +144,8 @@ async def respond(send: Send, response: Response, *extra: tuple[bytes, bytes]) -
     """Send the response."""
     body = b"" if response.body is None else msgspec.json.encode(response.body)
     kind = (_JSON,) if body else ()
-    headers = [*_FIXED, *kind, *response.headers, *extra, (b"content-length", str(len(body)).encode())]
+    # What has not changed has a length, and that is not the one of this answer (RFC 9110 section 8.6).
+    length = () if response.status == 304 else ((b"content-length", str(len(body)).encode()),)
+    headers = [*_FIXED, *kind, *response.headers, *extra, *length]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

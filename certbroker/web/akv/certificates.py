@@ -15,6 +15,7 @@ from certbroker.domain.policy import PEM, UNKNOWN
 from certbroker.domain.records import Operation, Version
 from certbroker.services.certificates import CertificateView
 from certbroker.services.foreign import take_apart
+from certbroker.web.akv.etags import etag_of, unchanged
 from certbroker.web.akv.messages import AttributesJSON, attributes_json, base64url, changes, decode, from_base64
 from certbroker.web.akv.policies import PolicyJSON, SecretPropertiesJSON, policy_json, reviser
 from certbroker.web.akv.revocation import revocation_json
@@ -112,7 +113,9 @@ def import_(call: Call) -> Response:
 
 
 def get(call: Call) -> Response:
-    return Response(200, view_json(call, call.broker.certificates.get(call.vault, call.name, call.version)))
+    shown = view_json(call, call.broker.certificates.get(call.vault, call.name, call.version))
+    etag = etag_of(shown)
+    return unchanged(call, etag) or Response(200, shown, ((b"etag", etag),))
 
 
 def update(call: Call) -> Response:

@@ -35,6 +35,8 @@ class Call:
     body: bytes
     quick: bool = False
     """Whether the handler runs on the event loop, where it may raise TakesLong."""
+    if_none_match: str = ""
+    """The tags of what the client has."""
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from certbroker.domain.errors import Invalid
 from certbroker.domain.objects import Kind
 from certbroker.domain.policy import PEM
 from certbroker.domain.records import Version
+from certbroker.web.akv.etags import etag_of, unchanged
 from certbroker.web.akv.messages import AttributesJSON, attributes_json, changes, decode
 from certbroker.web.akv.routes import Call, Route, Router, TakesLong
 from certbroker.web.http import Response
@@ -44,13 +45,17 @@ def set_secret(call: Call) -> Response:
 def get_secret(call: Call) -> Response:
     wanted = call.query.get("outContentType")
     found = call.broker.secrets.find(call.vault, call.name, call.version)
-    if found.managed and call.quick:
-        raise TakesLong
     if wanted is not None:
         if wanted not in (PEM, found.content_type) or not found.managed:
             raise Invalid(f"outContentType is only {PEM}, and only for the secret of a certificate.")
         found = replace(found, content_type=wanted)
-    return Response(200, {"value": call.broker.secrets.reveal(call.vault, found)} | secret_json(call, found))
+    shown = secret_json(call, found)
+    etag = etag_of(shown)
+    if (same := unchanged(call, etag)) is not None:
+        return same
+    if found.managed and call.quick:
+        raise TakesLong
+    return Response(200, {"value": call.broker.secrets.reveal(call.vault, found)} | shown, ((b"etag", etag),))
 
 
 def update_secret(call: Call) -> Response:

@@ -114,7 +114,8 @@ class VaultApp:
             raise Invalid(_wrong_version(query.get("api-version")))
         body = await read_body(request, receive)
         links = Links(f"https://{request.host}")
-        call = Call(self._broker, caller, vault, links, request.path, parameters, query, body, route.quick)
+        known = request.header(b"if-none-match")
+        call = Call(self._broker, caller, vault, links, request.path, parameters, query, body, route.quick, known)
         if route.quick:
             try:
                 return route.handler(call)
@@ -130,7 +131,7 @@ class VaultApp:
 
     def _audited(self, caller: Caller, target: str, response: Response) -> Response:
         """The response, once it is on record; what cannot be put on record is not answered."""
-        outcome = "ok" if response.status < 300 else response.body["error"]["code"]
+        outcome = "ok" if response.status < 400 else response.body["error"]["code"]
         try:
             self._broker.store.audit_read(record(caller, self._broker.clock.now(), target, outcome, response.status))
         except OSError:

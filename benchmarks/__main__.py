@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks.acme import acme
 from benchmarks.footprint import footprint
+from benchmarks.mass_revocation import mass_revocation
 from benchmarks.private_ca import private_ca
 from benchmarks.reads import read_secret
 from benchmarks.row import Row
@@ -30,6 +31,7 @@ SCENARIOS: dict[str, Callable[[Path], Row | list[Row]]] = {
     "acme": acme,
     "footprint": footprint,
     "scale": scale,
+    "mass_revocation": mass_revocation,
 }
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from certbroker import notify
 from certbroker.config import Configuration, ConfigurationError, DNSLexiconSection, DNSUpdateSection, split_address
 from certbroker.deploy import LocalDeployer, Target
+from certbroker.domain.discovery import targets
 from certbroker.egress import EgressPolicy, HTTPEgress, OutsideDNS, TLSProbe
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
@@ -37,6 +38,9 @@ from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
 from certbroker.services.deployments import Deployments
 from certbroker.services.digests import Digests
+from certbroker.services.discovery import Discoveries, DiscoveryPlan
+from certbroker.services.discovery_tasks import LEASE as DISCOVERY_LEASE
+from certbroker.services.discovery_tasks import DiscoveryTasks
 from certbroker.services.doctor import Doctor
 from certbroker.services.drills import Drills
 from certbroker.services.endpoints import LEASE as LOOK_LEASE
@@ -193,13 +197,17 @@ def unseal(
     own_secrets = Secrets(store, seal, keystore, clock)
     deployments = Deployments(store, vaults, own_secrets, clock, _deployers(configuration))
     deployments.adopt()
+    certificates = Certificates(store, seal, keystore, clock, operations, inbox)
+    probe, plan = TLSProbe(policy), _discovery_plan(configuration)
+    grace, every = configuration.endpoints.grace_minutes, configuration.endpoints.every_hours
+    endpoints = Endpoints(store, clock, probe, timedelta(minutes=grace), timedelta(hours=every))
     broker = Broker(
         store=store,
         clock=clock,
         vaults=vaults,
         secrets=own_secrets,
         keys=Keys(store),
-        certificates=Certificates(store, seal, keystore, clock, operations, inbox),
+        certificates=certificates,
         operations=operations,
         renewals=renewals,
         revocations=Revocations(store, seal, keystore, issuers, clock, inbox),
@@ -210,13 +218,7 @@ def unseal(
         channels=Channels(store, seal, clock, notifiers, inbox),
         deliveries=Deliveries(store, seal, notifiers, resources, hosts.vault_url),
         digests=Digests(store, clock, weekly=configuration.mail is not None and configuration.mail.digest == "weekly"),
-        endpoints=Endpoints(
-            store,
-            clock,
-            TLSProbe(policy),
-            timedelta(minutes=configuration.endpoints.grace_minutes),
-            timedelta(hours=configuration.endpoints.every_hours),
-        ),
+        endpoints=endpoints,
         deployments=deployments,
         board=Board(store),
         listings=Listings(store),
@@ -233,6 +235,8 @@ def unseal(
         status=Status(store, clock, readiness, meters.pulse, rotation, governor, housekeeping),
         doctor=doctor,
         drills=Drills(store, issuers, renewals, clock, inbox),
+        discoveries=Discoveries(store, clock, certificates, endpoints, plan),
+        discovery_tasks=DiscoveryTasks(store, clock, probe, egress, plan),
         signers=signers,
         authorities=Authorities(store, seal, keystore, clock, signers),
         publishing=Publishing(store, signers, clock, _published_files(foundation), lives),
@@ -277,10 +281,17 @@ def _release_leases(transaction: SQLTransaction, now: datetime) -> None:
     transaction.lifecycles.release(now, LEASE)
     transaction.revocations.release_all(now)
     transaction.drills.release_all(now)
+    transaction.discovery.release(now, DISCOVERY_LEASE)
     transaction.channels.release_all()
     transaction.publications.release_all(now)
     transaction.endpoints.release(now, LOOK_LEASE)
     transaction.deployments.release_all(now)
+
+
+def _discovery_plan(configuration: Configuration) -> DiscoveryPlan:
+    section = configuration.discovery
+    places = targets(section.hosts, section.ports)
+    return DiscoveryPlan(places, section.rate, timedelta(hours=section.every_hours), section.monitors)
 
 
 def _egress_policy(configuration: Configuration) -> EgressPolicy:

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from certbroker.domain.discovery import targets
+
 _DOMAIN: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"
 
 _PLAIN_URL: Final = re.compile(
@@ -345,6 +347,38 @@ class PKISection(_Section):
         return self
 
 
+class DiscoverySection(_Section):
+    """Looking for certificates that nobody has told the broker of. Without hosts and monitors it looks nowhere."""
+
+    hosts: tuple[str, ...] = ()
+    """Names, addresses, and networks such as `192.0.2.0/24`, each looked at by TLS; also `name:port`. The egress policy
+    holds: private networks have to be among its `allowed_networks`. 65,536 places at most.
+    """
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
+    """Ports that are looked at, where an entry of `hosts` has none."""
+    rate: Annotated[float, Field(ge=0.1, le=200)] = 20.0
+    """Looks a second at most."""
+    every_hours: Annotated[float, Field(ge=1, le=720)] = 24.0
+    """Hours from the beginning of one round to the next."""
+    monitors: Annotated[tuple[str, ...], Field(max_length=5)] = ()
+    """CT monitors that answer as `https://crt.sh/` does: they are asked for certificates below the registered domains
+    that certificates in vaults have names in.
+    """
+
+    @field_validator("monitors")
+    @classmethod
+    def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if not url.startswith(("https://", "http://")) or len(url) > 500:
+                raise ValueError(f"{url[:100]!r} is not a URL such as https://crt.sh/")
+        return tuple(dict.fromkeys(value))
+
+    @model_validator(mode="after")
+    def _bounded(self) -> DiscoverySection:
+        targets(self.hosts, self.ports)
+        return self
+
+
 DNSSection = Annotated[DNSUpdateSection | DNSHookSection | DNSLexiconSection, Field(discriminator="kind")]
 
 
@@ -366,6 +400,7 @@ class Configuration(BaseSettings):
     endpoints: EndpointsSection = EndpointsSection()
     log: LogSection = LogSection()
     monitoring: MonitoringSection = MonitoringSection()
+    discovery: DiscoverySection = DiscoverySection()
     pki: PKISection = PKISection()
 
     @classmethod

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from certbroker.app import Core, Foundation, authority_of, hosts_of, publication
 from certbroker.config import ConfigurationError, split_address
 from certbroker.domain.errors import Sealed
 from certbroker.engine.scheduler import Engine
+from certbroker.ports.issuer import IssuerKind
 from certbroker.services.metrics import Metrics
 from certbroker.services.server_certificate import CHAIN_FILE, KEY_FILE, ServerCertificate
 from certbroker.services.watcher import Watcher
@@ -43,11 +44,17 @@ _log = structlog.get_logger("certbroker")
 class Application:
     """The whole process: listeners, web and engine. While the seal cannot be opened, only HTTPS is served, to say so.
 
-    `prepare` is called when the seal is open and before anything is served from it. Raises Sealed when there is not
+    `prepare` is called when the seal is open and before anything is served from it. `kinds` of issuers stand beside
+    those that are installed. Raises Sealed when there is not
     even a certificate to say so with, which can only be at the first start.
     """
 
-    def __init__(self, foundation: Foundation, prepare: Callable[[Core], None] = lambda core: None) -> None:
+    def __init__(
+        self,
+        foundation: Foundation,
+        prepare: Callable[[Core], None] = lambda core: None,
+        kinds: Mapping[str, IssuerKind] | None = None,
+    ) -> None:
         server = foundation.configuration.server
         listening = _bind("server.listen", server.listen)
         port: int = listening.getsockname()[1]
@@ -57,6 +64,7 @@ class Application:
         self._foundation = foundation
         self._publication = _publication(foundation)
         self._prepare = prepare
+        self._kinds = kinds
         self._core: Core | None = None
         self._sealed = SealedSite(self.hosts)
         self._entrance = Entrance(self._sealed)
@@ -170,7 +178,7 @@ class Application:
 
     def _open(self) -> None:
         """Open the seal, and let the broker answer instead of the notice that it is sealed. Raises Sealed."""
-        core = unseal(self._foundation, self.authority, publication=self.publication_url)
+        core = unseal(self._foundation, self.authority, self._kinds, publication=self.publication_url)
         self._prepare(core)
         own = _server_certificate(core, self.authority)
         if own is not None:

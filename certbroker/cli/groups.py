@@ -22,6 +22,7 @@ GROUPS: Final = {
     "contacts": ("contacts", "Contacts: who is told about the certificates of a vault."),
     "channel": ("channels", "Channels: who is told what happens in a vault, and how."),
     "operation": ("operations", "Operations: certificates that are being made, or could not be."),
+    "discovery": ("discovery", "Discovery: certificates seen at servers and in CT logs, and what to make of them."),
     "seal": ("seal", "The seal: rotate its keys, move to another seal key."),
     "identity": ("identities", "Identities: applications, their secrets, and their roles."),
 }

@@ -35,6 +35,7 @@ class EventType(StrEnum):
     CERTIFICATE_REVOCATION_FAILED = "Certbroker.CertificateRevocationFailed"
     CERTIFICATE_NOT_DEPLOYED = "Certbroker.CertificateNotDeployed"
     CERTIFICATE_DEPLOYED = "Certbroker.CertificateDeployed"
+    UNKNOWN_CERTIFICATE = "Certbroker.UnknownCertificateFound"
     ISSUER_WARNING = "Certbroker.IssuerWarning"
     VAULT_DIGEST = "Certbroker.VaultDigest"
     CHANNEL_TEST = "Certbroker.ChannelTest"
@@ -66,6 +67,7 @@ FOR_PEOPLE: Final = frozenset(
         EventType.CERTIFICATE_REVOCATION_FAILED,
         EventType.CERTIFICATE_NOT_DEPLOYED,
         EventType.CERTIFICATE_DEPLOYED,
+        EventType.UNKNOWN_CERTIFICATE,
         EventType.ISSUER_WARNING,
         EventType.VAULT_DIGEST,
     }

@@ -92,6 +92,8 @@ class IssueSweep:
         self._sweeps += 1
         by_age = self._sweeps % _BY_AGE == 0
         full = self._full() if time.monotonic() >= self._look_past else set()
+        # Thousands may wait for one issuer, and each look at what it is reads the database.
+        local: dict[tuple[int, str], bool] = {}
         while True:
             begun = time.monotonic()
             found = self._operations.due(_BATCH, full, by_age=by_age)
@@ -100,12 +102,15 @@ class IssueSweep:
                 self._look_past = ended + _REST * (ended - begun)
             chosen = []
             for due in found:
-                lane = None if self._operations.is_local(due) else (due.vault_id, due.issuer)
-                if self._take(lane):
+                issuer = (due.vault_id, due.issuer)
+                if issuer not in local:
+                    local[issuer] = self._operations.is_local(due)
+                lane = None if local[issuer] else issuer
+                if issuer not in full and self._take(lane):
                     lanes[due.id] = lane
                     chosen.append(due)
                 else:
-                    full.add((due.vault_id, due.issuer))
+                    full.add(issuer)
             claimed += self._operations.claim(chosen)
             if len(found) < _BATCH or len(chosen) == len(found) or time.monotonic() < self._look_past:
                 return claimed

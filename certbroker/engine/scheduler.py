@@ -12,6 +12,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from certbroker.engine.deploy import DeploySweep
+from certbroker.engine.discover import DiscoverSweep
 from certbroker.engine.drill import DrillSweep
 from certbroker.engine.issue import IssueSweep
 from certbroker.engine.notify import NotifySweep
@@ -53,6 +54,7 @@ class Engine:
         self._renew = RenewSweep(broker.renewals)
         self._revoke = RevokeSweep(broker.revocations)
         self._drill = DrillSweep(broker.drills)
+        self._discover = DiscoverSweep(broker.discovery_tasks)
         self._publish = PublishSweep(broker.publishing)
         self._notify = NotifySweep(broker.deliveries, inbox)
         self._probe = ProbeSweep(broker.endpoints)
@@ -70,6 +72,7 @@ class Engine:
         for part, sweep in (
             (Part.REVOKE, self._revoke.sweep),
             (Part.DRILL, self._drill.sweep),
+            (Part.DISCOVER, self._discover.sweep),
             (Part.PUBLISH, self._publish.sweep),
             (Part.PROBE, self._probe.sweep),
             (Part.DEPLOY, self._deploy.sweep),
@@ -105,6 +108,7 @@ class Engine:
         self._notify.stop()
         self._probe.stop()
         self._deploy.stop()
+        self._discover.stop()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

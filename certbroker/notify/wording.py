@@ -31,6 +31,7 @@ _WHAT: Final = {
     EventType.CERTIFICATE_REVOCATION_FAILED: "could not be revoked",
     EventType.CERTIFICATE_NOT_DEPLOYED: "is not where it should be",
     EventType.CERTIFICATE_DEPLOYED: "is where it should be again",
+    EventType.UNKNOWN_CERTIFICATE: "was found that is in no vault",
 }
 
 _ADVICE: Final = {
@@ -45,6 +46,8 @@ _ADVICE: Final = {
     "for the cause: without that, the next renewal is only one more.",
     EventType.CERTIFICATE_NEEDS_PERSON: "Nothing goes on before somebody does what is said above.",
     EventType.CERTIFICATE_REVOKED: "Whoever still serves this version must change over to another one.",
+    EventType.UNKNOWN_CERTIFICATE: "Whoever holds its key can pretend to be one of these names. Find out who has "
+    "ordered it. Then have certbroker discovery adopt or ignore it, or have it revoked.",
     EventType.CERTIFICATE_REVOCATION_FAILED: "It is still valid, and nobody goes on trying: revoke it again, or in the "
     "CA's own way.",
     EventType.CERTIFICATE_NOT_DEPLOYED: "Renewing it is of no use before it is served: deploy the version that is "

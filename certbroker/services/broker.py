@@ -15,6 +15,8 @@ from certbroker.services.deletion import Deletions
 from certbroker.services.deliveries import Deliveries
 from certbroker.services.deployments import Deployments
 from certbroker.services.digests import Digests
+from certbroker.services.discovery import Discoveries
+from certbroker.services.discovery_tasks import DiscoveryTasks
 from certbroker.services.doctor import Doctor
 from certbroker.services.drills import Drills
 from certbroker.services.endpoints import Endpoints
@@ -80,6 +82,8 @@ class Broker:
     status: Status
     doctor: Doctor
     drills: Drills
+    discoveries: Discoveries
+    discovery_tasks: DiscoveryTasks
     signers: Signers
     authorities: Authorities
     publishing: Publishing

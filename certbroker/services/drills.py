@@ -46,6 +46,9 @@ _PAUSE: Final = timedelta(seconds=1)
 _LONG_PAUSE: Final = timedelta(seconds=30)
 _PAGE: Final = 100
 
+# So many wishes in one commit: who wants to write meanwhile waits for them.
+_TOGETHER: Final = 25
+
 # One that has been in the making for so long does not keep the next from its turn.
 _PATIENCE: Final = timedelta(hours=1)
 _MOST_OPEN: Final = 20
@@ -218,9 +221,9 @@ class Drills:
         drills = self._store.glance().drills
         self._store.write(lambda transaction: transaction.drills.settle(drill.id, now))
         room = drill.batch - drills.count(drill.id, Fate.ASKED, since=now - _PATIENCE)
-        for _ in range(0, room, _PAGE):
-            ready = drills.of_fate(drill.id, Fate.READY, min(room, _PAGE))
-            room -= _PAGE
+        for _ in range(0, room, _TOGETHER):
+            ready = drills.of_fate(drill.id, Fate.READY, min(room, _TOGETHER))
+            room -= _TOGETHER
             failpoint("drill.ask.before")
             self._store.write_all([self._asking(drill, each, now) for each in ready])
             failpoint("drill.ask.after")

@@ -22,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from certbroker.domain.channels import Channel
+from certbroker.domain.discovery import Standing
 from certbroker.domain.drill import Fate
 from certbroker.domain.endpoints import Serving
 from certbroker.domain.issuer_health import IssuerState
@@ -33,6 +34,7 @@ from certbroker.services.pulse import SILENCE
 from certbroker.services.readiness import Readiness
 from certbroker.store.database import SQLiteStore
 from certbroker.store.deployments import Deployment
+from certbroker.store.discovery import Task
 from certbroker.store.endpoints import Totals as EndpointTotals
 from certbroker.store.issuers import JudgedIssuer
 from certbroker.store.transaction import SQLTransaction
@@ -64,6 +66,8 @@ class _Counted:
     drills: Mapping[Fate, int]
     endpoints: EndpointTotals
     deployments: tuple[Deployment, ...]
+    sightings: Mapping[Standing, int]
+    discovery: tuple[Task, ...]
 
 
 class Metrics(Collector):
@@ -178,7 +182,28 @@ class Metrics(Collector):
             _drills(transaction),
             transaction.endpoints.totals(),
             tuple(transaction.deployments.all()[:_MOST]),
+            transaction.discovery.counts(),
+            tuple(transaction.discovery.tasks()),
         )
+
+
+def _discovery(counted: _Counted) -> Iterator[Metric]:
+    sightings = GaugeMetricFamily("certbroker_sightings", "Certificates that discovery has seen.", labels=["state"])
+    for standing in Standing if counted.discovery or counted.sightings else ():
+        sightings.add_metric([standing], counted.sightings.get(standing, 0))
+    succeeded = GaugeMetricFamily(
+        "certbroker_discovery_last_success_timestamp_seconds",
+        "When a task of discovery last came to the end of a round.",
+        labels=["task"],
+    )
+    failing = GaugeMetricFamily("certbroker_discovery_failing", "Whether its last step had a problem.", labels=["task"])
+    for task in counted.discovery:
+        failing.add_metric([task.id], bool(task.problem))
+        if task.succeeded is not None:
+            succeeded.add_metric([task.id], task.succeeded.timestamp())
+    yield sightings
+    yield succeeded
+    yield failing
 
 
 def _drills(transaction: SQLTransaction) -> Counter[Fate]:
@@ -215,6 +240,7 @@ def _families(counted: _Counted, now: float) -> Iterator[Metric]:
         drills.add_metric([fate], counted.drills.get(fate, 0))
     yield drills
     yield from _deployed(counted)
+    yield from _discovery(counted)
     yield from _certificates(counted, now)
 
 

@@ -27,6 +27,8 @@ class Part(StrEnum):
     """Plans and performs the replacement of everything from one issuer."""
     PUBLISH = "publish"
     """Makes the CRLs and OCSP replies of private CAs."""
+    DISCOVER = "discover"
+    """Looks for certificates that nobody has told of."""
     NOTIFY = "notify"
     """Delivers events."""
     PROBE = "probe"

@@ -19,6 +19,7 @@ _WHAT: Final = {
     Part.REVOKE: "The engine has not seen to revocations",
     Part.DRILL: "The engine has not gone on with drills",
     Part.PUBLISH: "The engine has not seen to what private CAs publish",
+    Part.DISCOVER: "The engine has not gone on with discovery",
     Part.NOTIFY: "The engine has not delivered events",
     Part.PROBE: "The engine has not looked at endpoints",
     Part.DEPLOY: "The engine has not deployed certificates",

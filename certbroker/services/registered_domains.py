@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from functools import cache, lru_cache
+from typing import Final
 
 from publicsuffixlist import PublicSuffixList
+
+_reading: Final = threading.Lock()
 
 
 @lru_cache(maxsize=4096)
@@ -25,7 +29,12 @@ def registered_domain(name: str) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
-@cache
 def _suffixes() -> PublicSuffixList:
-    """The list that came with the library; reading it takes a tenth of a second."""
+    """The list that came with the library. Reading it takes a tenth of a second, so nobody does that beside another."""
+    with _reading:
+        return _list()
+
+
+@cache
+def _list() -> PublicSuffixList:
     return PublicSuffixList()

@@ -11,6 +11,7 @@ from typing import Final
 
 from certbroker.domain.budget import Bucket, Level
 from certbroker.domain.channels import Channel
+from certbroker.domain.discovery import Standing
 from certbroker.domain.endpoints import Serving
 from certbroker.domain.issuer_health import IssuerState
 from certbroker.domain.lifecycle import Health
@@ -44,7 +45,7 @@ class Trouble:
     """Something that is not well. `advice` says what a person can do; it is empty where nobody has to."""
 
     what: str
-    """`broker`, `certificate`, `endpoint`, `deployment`, `issuer` or `channel`."""
+    """`broker`, `certificate`, `endpoint`, `deployment`, `discovery`, `issuer` or `channel`."""
     vault: str
     name: str
     state: str
@@ -113,6 +114,7 @@ class Status:
         with self._store.read() as transaction:
             vaults = {vault.id: vault.name for vault in transaction.vaults.listing()}
             counts = transaction.lifecycles.counts()
+            broken += _discovered(transaction)
             troubles = [
                 *_certificates(transaction, vaults),
                 *_merges(transaction, vaults),
@@ -140,6 +142,13 @@ class Status:
             tuple(coming),
             tuple(self._governor.holds()),
         )
+
+
+def _discovered(transaction: SQLTransaction) -> Iterator[Trouble]:
+    count = transaction.discovery.counts().get(Standing.UNKNOWN, 0)
+    if count:
+        reason = f"Certificates were seen that are in no vault: {count}."
+        yield Trouble("discovery", "", "unknown", "Unknown", reason, "See certbroker discovery list; adopt or ignore.")
 
 
 def _certificates(transaction: SQLTransaction, vaults: Mapping[int, str]) -> Iterator[Trouble]:

@@ -9,6 +9,7 @@ from certbroker.store.authorities import Authorities
 from certbroker.store.budgets import Budgets
 from certbroker.store.channels import Channels
 from certbroker.store.deployments import Deployments
+from certbroker.store.discovery import Discovery
 from certbroker.store.drills import Drills
 from certbroker.store.endpoints import Endpoints
 from certbroker.store.identity import Identities
@@ -34,6 +35,7 @@ class SQLTransaction:
         "budgets",
         "channels",
         "deployments",
+        "discovery",
         "drills",
         "endpoints",
         "identities",
@@ -63,6 +65,7 @@ class SQLTransaction:
         self.publications = Publications(cursor)
         self.revocations = Revocations(cursor)
         self.authorities = Authorities(cursor)
+        self.discovery = Discovery(cursor)
         self.drills = Drills(cursor)
         self.identities = Identities(cursor)
         self.budgets = Budgets(cursor)

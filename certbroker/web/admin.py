@@ -21,6 +21,7 @@ from certbroker.domain.errors import BrokerError, Invalid, TooLarge, Unauthentic
 from certbroker.domain.objects import Vault
 from certbroker.services.broker import Broker
 from certbroker.services.doctor import Wanted
+from certbroker.web.admin_discovery import DiscoveryAdministration
 from certbroker.web.admin_drills import DrillAdministration
 from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
@@ -96,6 +97,7 @@ class Administration:
             self._route("POST", "/admin/assignments", "RoleAssignmentCreate", self.assign),
             self._route("DELETE", "/admin/assignments/{assignment}", "RoleAssignmentDelete", self.unassign),
             *(self._route(*each) for each in DrillAdministration(self._broker).handlers()),
+            *(self._route(*each) for each in DiscoveryAdministration(self._broker).handlers()),
         ]
 
     def list_vaults(self, caller: Caller, request: Request, body: bytes) -> Any:

@@ -55,6 +55,11 @@ ELSEWHERE = {
         for step in ("before", "after-call", "recorded")
     },
     **{f"revocation.{step}": "tests/faults/test_kill_revocation.py" for step in ("before", "after-call", "recorded")},
+    **{
+        f"discovery.{step}.{when}": "tests/services/test_discovery.py"
+        for step in ("scan", "ask", "compare")
+        for when in ("before", "after")
+    },
     **{f"drill.{step}": "tests/services/test_drills.py" for step in ("plan.before", "ask.before", "ask.after")},
     **{
         f"publishing.{step}": "tests/publication/test_kill.py" for step in ("numbered", "signed", "stored", "published")

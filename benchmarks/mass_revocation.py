@@ -1,0 +1,110 @@
+"""`mass_revocation_per_s`, `mass_revocation_create_ms`: ten thousand certificates of one issuer are revoked at once.
+
+All are replaced, against a CA in the same process that takes no time to think. Meanwhile somebody asks for self-signed
+certificates in another vault, one after the other: what that takes is set beside what it took before.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+import uvloop
+
+from benchmarks.broker import VERSION, private_directory
+from benchmarks.load import Poller, Target
+from benchmarks.revoked_site import HOST
+from benchmarks.row import Row
+from benchmarks.self_signed import create
+
+_COUNT: Final = 10_000
+_BEFORE: Final = 60
+_PAUSE: Final = 0.05  # Seconds between two that are asked for, as a person or a service has other things to do too.
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Seconds from the revocation to the last replacement, and for each create before and meanwhile.
+
+    `cpu` is what the broker's process has used meanwhile, the CA and the creates included.
+    """
+
+    count: int
+    seconds: float
+    cpu: float
+    issued: int
+    doubled: int
+    before: list[float]
+    meanwhile: list[float]
+
+
+def mass_revocation(scratch: Path) -> list[Row]:
+    found = replaced(private_directory(scratch, "revoked"), _COUNT, _BEFORE)
+    before, meanwhile = median(found.before), median(found.meanwhile)
+    late, late_before = quantiles(found.meanwhile, n=20)[-1], quantiles(found.before, n=20)[-1]
+    return [
+        Row("mass_revocation_per_s", found.count / found.seconds, "1/s"),
+        Row("mass_revocation_create_ms", 1000 * meanwhile, "ms", 1000 * before, meanwhile / before),
+        Row("mass_revocation_create_p95_ms", 1000 * late, "ms", 1000 * late_before, late / late_before),
+    ]
+
+
+def replaced(directory: Path, count: int, before: int) -> Outcome:
+    """Have so many certificates revoked and replaced, after so many creates."""
+    with _site(directory, count) as process:
+        where = _line(process)
+        target = Target(HOST, where["port"], where["ca"], {"Authorization": f"Bearer {where['token']}"})
+        with closing(Poller(target)) as poller:
+            for number in range(5):  # The first takes what the first of anything takes.
+                _one(target, poller, f"warm-{number}")
+            usual = [_one(target, poller, f"before-{number}") for number in range(before)]
+            assert process.stdin is not None
+            process.stdin.write("revoke\n")
+            process.stdin.flush()
+            told: list[dict[str, Any]] = []
+            waiting = threading.Thread(target=lambda: told.append(_line(process)))
+            waiting.start()
+            meanwhile = []
+            while waiting.is_alive():
+                meanwhile.append(_one(target, poller, f"meanwhile-{len(meanwhile)}"))
+    end = told[0]
+    return Outcome(count, end["seconds"], end["cpu"], end["issued"], end["doubled"], usual, meanwhile)
+
+
+def _one(target: Target, poller: Poller, name: str) -> float:
+    """Seconds from the request until the certificate is readable. Connecting for the request is not counted."""
+    time.sleep(_PAUSE)
+    started = time.perf_counter()
+    connecting = uvloop.run(create(target, [name], 1))
+    while "cer" not in poller.get(f"/certificates/{name}/?{VERSION}")[1]:
+        time.sleep(0.002)
+    return time.perf_counter() - started - connecting
+
+
+@contextmanager
+def _site(directory: Path, count: int) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "benchmarks.revoked_site", str(directory), str(count)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    found: dict[str, Any] = json.loads(process.stdout.readline())
+    return found

@@ -1,0 +1,395 @@
+"""Certificates that nobody has told of are found at servers and in what CT monitors tell, and can be adopted."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certbroker import failpoints
+from certbroker.app import Core
+from certbroker.config import ConfigurationError, build
+from certbroker.domain.audit import Caller
+from certbroker.domain.channels import Channel
+from certbroker.domain.discovery import MOST_PROBES, Sighting, Standing, logged, seen_at, targets
+from certbroker.domain.errors import Conflict, Invalid, NotFound
+from certbroker.domain.events import EventType
+from certbroker.domain.objects import Kind, Vault
+from certbroker.domain.policy import SELF, SubjectAlternativeNames
+from certbroker.ports.egress import EgressFailed, OutsideResponse
+from certbroker.ports.probe import Failure, IPAddress, NotPresented, Presented
+from certbroker.services.discovery import INVENTORY, SCAN, Discoveries, DiscoveryPlan, ct, name_for, policy_for
+from certbroker.services.discovery_tasks import DiscoveryTasks
+from certbroker.services.endpoints import Endpoints
+from tests.support.certificates import Authority, der
+from tests.support.issuer_bench import Bench
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MONITOR = "https://monitor.example/"
+
+
+class Servers:
+    """What is there to be looked at, by host; a `Probe`."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, bytes] = {}
+        self.looked: list[tuple[str, int]] = []
+
+    def addresses(self, host: str, port: int, *, timeout: float = 5.0) -> tuple[IPAddress, ...]:
+        self.looked.append((host, port))
+        if host not in self.shown:
+            raise NotPresented(Failure.UNREACHABLE, "Nobody is there.")
+        return (ip_address(f"192.0.2.{[*self.shown].index(host)}"),)
+
+    def look(self, address: IPAddress, port: int, server_name: str | None, **_: Any) -> Presented:
+        host = [*self.shown][int(str(address).rpartition(".")[2])]
+        return Presented(address, port, (self.shown[host],), "TLSv1.3")
+
+
+class Monitor:
+    """A CT monitor that answers what it is told to; an `Egress`."""
+
+    def __init__(self) -> None:
+        self.answers: list[OutsideResponse | Exception] = []
+        self.asked: list[str] = []
+
+    def request(self, method: str, url: str, **_: Any) -> OutsideResponse:
+        self.asked.append(url)
+        answer = self.answers.pop(0) if self.answers else said([])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def said(body: object, status: int = 200, **headers: str) -> OutsideResponse:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return OutsideResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, content, "")
+
+
+class Site:
+    """A bench with discovery on it."""
+
+    def __init__(self, bench: Bench, *hosts: str) -> None:
+        self.bench, self.store = bench, bench.store
+        self.servers, self.monitor = Servers(), Monitor()
+        self.plan = DiscoveryPlan(targets(hosts, (443,)), 200.0, DAY, (MONITOR,))
+        self.tasks = self.again()
+        self.tasks.prepare()
+        self.endpoints = Endpoints(self.store, bench.clock, self.servers, HOUR, HOUR)
+        self.discoveries = self.use_cases()
+
+    def use_cases(self) -> Discoveries:
+        return Discoveries(self.store, self.bench.clock, self.bench.certificates, self.endpoints, self.plan)
+
+    def again(self) -> DiscoveryTasks:
+        """As a process has them that has just begun."""
+        return DiscoveryTasks(self.store, self.bench.clock, self.servers, self.monitor, self.plan)
+
+    def entry(self, serial: str, *names: str, begin: datetime | None = None, **changes: Any) -> dict[str, Any]:
+        """What a monitor tells of a certificate."""
+        begin = begin or self.bench.clock.now() - DAY
+        return {
+            "id": 1,
+            "issuer_name": "C=US, O=Some CA, CN=R1",
+            "common_name": names[0],
+            "name_value": "\n".join(names),
+            "not_before": begin.strftime("%Y-%m-%dT%H:%M:%S"),
+            "not_after": (begin + 90 * DAY).strftime("%Y-%m-%dT%H:%M:%S"),
+            "serial_number": serial,
+        } | changes
+
+    def standings(self) -> dict[str, Standing]:
+        return {each.id: each.standing for each in self.discoveries.listing("", "", 100).items}
+
+    def problem(self, task: str) -> str:
+        return next(each.problem for each in self.discoveries.report().tasks if each.id == task)
+
+
+@pytest.fixture
+def bench(core: Core, caller: Caller, vault: Vault) -> Bench:
+    channel = Channel(vault.id, "all", "test", events=("*",))
+    core.broker.store.write(lambda transaction: transaction.channels.add(channel))
+    return Bench(core, caller, vault)
+
+
+def managed(bench: Bench, *names: str) -> str:
+    """A certificate in the vault; its serial number."""
+    bench.operations.work(bench.ask(name="ours", issuer=SELF, sans=SubjectAlternativeNames(dns_names=names)))
+    facts = bench.current("ours").certificate
+    assert facts is not None
+    return facts.serial
+
+
+def foreign(name: str) -> bytes:
+    return der(Authority().issue(name).certificate)
+
+
+def told(bench: Bench) -> list[str]:
+    """The sightings that channels are told of."""
+    waiting = bench.store.glance().outbox.batch(bench.vault.id, "all", bench.clock.now() + DAY, 100)
+    return [each.event.details["sighting"] for each in waiting if each.event.type is EventType.UNKNOWN_CERTIFICATE]
+
+
+def test_a_scan_tells_what_is_ours_from_what_is_not(bench: Bench) -> None:
+    managed(bench, "www.example.com")
+    site = Site(bench, "www.example.com", "shadow.example.com", "nobody.example.com", "garbage.example.com")
+    ours = bench.current("ours").certificate
+    assert ours is not None
+    site.servers.shown = {
+        "www.example.com": ours.leaf,
+        "shadow.example.com": foreign("shadow.example.com"),
+        "garbage.example.com": b"\x30\x03\x02\x01\x01",
+    }
+    site.tasks.work(INVENTORY)
+    site.tasks.work(SCAN)
+    bench.clock.moment += HOUR
+    site.tasks.work(INVENTORY)
+    found = site.discoveries.listing("unknown", "", 10).items
+    known = site.discoveries.listing("known", "", 10).items
+
+    assert [("shadow.example.com",)] == [each.names for each in found]
+    assert ("shadow.example.com:443",) == found[0].places
+    assert [("ours", bench.vault.id)] == [(each.name, each.vault_id) for each in known]
+    assert [found[0].id] == told(bench)
+    # At the next round it is seen again, and told of no more.
+    bench.clock.moment += DAY
+    site.tasks.work(SCAN)
+    site.tasks.work(INVENTORY)
+    assert [found[0].id] == told(bench)
+    again = site.discoveries.get(found[0].id)
+    assert again.first_seen is not None
+    assert DAY <= again.seen - again.first_seen
+
+
+def test_a_scan_goes_on_where_it_was_after_a_crash(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = [f"host-{number}.example.com" for number in range(5)]
+    site = Site(bench, *hosts)
+    monkeypatch.setattr("certbroker.services.discovery_tasks._LARGEST_CHUNK", 2)
+    site.servers.shown = {host: foreign(host) for host in hosts}
+    for point in ("discovery.scan.before", "discovery.scan.after"):
+        monkeypatch.setattr(failpoints, "_armed", [failpoints._Armed(f"{point}:1:raise")])
+        site.again().work(SCAN)
+        bench.clock.moment += HOUR
+    monkeypatch.setattr(failpoints, "_armed", [])
+    for _ in range(3):
+        site.again().work(SCAN)
+
+    # The first two were looked at once more, since it was not on record that they had been.
+    assert hosts == [*dict.fromkeys(host for host, _ in site.servers.looked)]
+    assert 7 == len(site.servers.looked)
+    assert 5 == len(site.standings())
+    assert site.discoveries.report().tasks[-1].succeeded is not None
+
+
+def test_a_certificate_for_a_name_of_ours_that_is_not_ours_is_told_once(bench: Bench) -> None:
+    serial = managed(bench, "www.example.com", "shop.example.org")
+    site = Site(bench)
+    site.tasks.work(INVENTORY)
+    long, short = "0" + "ab" * 16, "ff" * 16
+    site.monitor.answers = [
+        said([site.entry(f"0{serial}", "www.example.com"), site.entry(long, "evil.example.com")]),
+        # The precertificate and the certificate, one for somebody else, and one that may not be stored yet.
+        said([
+            site.entry(long, "evil.example.com"),
+            site.entry("77" * 16, "www.example.net"),
+            site.entry(short, "new.example.com", begin=bench.clock.now()),
+        ]),
+    ]  # fmt: skip
+    for _ in range(3):
+        site.tasks.work(ct(MONITOR))
+        bench.clock.moment += timedelta(seconds=6)
+    site.tasks.work(INVENTORY)
+    first = site.standings()
+    bench.clock.moment += 3 * HOUR
+    site.tasks.work(INVENTORY)
+
+    assert {"ab" * 16: Standing.UNKNOWN, serial: Standing.KNOWN, short: Standing.NEW} == first
+    assert Standing.UNKNOWN is site.standings()[short]
+    assert sorted(["ab" * 16, short]) == sorted(told(bench))
+    assert [
+        f"{MONITOR}?q={query}&output=json&exclude=expired"
+        for domain in ("example.com", "example.org")
+        for query in (domain, f"%25.{domain}")
+    ] == site.monitor.asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (said(b"<html>Bad gateway"), "not JSON"),
+        (said({"error": "x"}), "not a list"),
+        (said(b"[" * 100_000), "not JSON"),
+        (said([], 302, location=MONITOR), "status 302"),
+        (said([], 500), "status 500"),
+        (EgressFailed("The answer is larger than 16777216 bytes."), "larger"),
+    ],
+)
+def test_what_a_monitor_answers_wrongly_is_told_and_stops_nothing(
+    bench: Bench, answer: OutsideResponse | Exception, problem: str
+) -> None:
+    managed(bench, "www.example.com", "shop.example.org")
+    site = Site(bench)
+    site.tasks.work(INVENTORY)
+    site.monitor.answers = [answer]
+    site.tasks.work(ct(MONITOR))
+    said_so = site.problem(ct(MONITOR))
+    bench.clock.moment += timedelta(seconds=6)
+    site.tasks.work(ct(MONITOR))
+
+    assert problem in said_so
+    assert 4 == len(site.monitor.asked)
+    assert "" == site.problem(ct(MONITOR))
+
+
+def test_a_monitor_that_wants_to_be_left_alone_is(bench: Bench) -> None:
+    managed(bench, "www.example.com")
+    site = Site(bench)
+    site.tasks.work(INVENTORY)
+    site.monitor.answers = [said([], 429, retry_after="7200")]
+    site.tasks.work(ct(MONITOR))
+    bench.clock.moment += 2 * HOUR - timedelta(seconds=1)
+    site.tasks.work(ct(MONITOR))
+
+    assert 1 == len(site.monitor.asked)
+    assert "left alone" in site.problem(ct(MONITOR))
+    bench.clock.moment += timedelta(seconds=2)
+    site.tasks.work(ct(MONITOR))
+    assert 3 == len(site.monitor.asked)
+
+
+@pytest.mark.parametrize("point", ["discovery.ask.before", "discovery.ask.after", "discovery.compare.before",
+                                   "discovery.compare.after"])  # fmt: skip
+def test_the_watch_goes_on_after_a_crash_and_tells_once(
+    bench: Bench, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    managed(bench, "www.example.com")
+    site = Site(bench)
+    site.tasks.work(INVENTORY)
+    site.monitor.answers = [said([site.entry("ab" * 16, "evil.example.com")])] * 4
+    monkeypatch.setattr(failpoints, "_armed", [failpoints._Armed(f"{point}:1:raise")])
+    for _ in range(3):
+        for task in (ct(MONITOR), INVENTORY):
+            site.again().work(task)
+        bench.clock.moment += HOUR
+
+    assert {"ab" * 16: Standing.UNKNOWN} == site.standings()
+    assert ["ab" * 16] == told(bench)
+
+
+def test_what_was_seen_is_adopted_or_ignored(bench: Bench) -> None:
+    site = Site(bench, "shadow.example.com", "other.example.com")
+    site.servers.shown = {host: foreign(host) for host in ("shadow.example.com", "other.example.com")}
+    for task in (SCAN, INVENTORY):
+        site.tasks.work(task)
+    one, other = sorted(site.discoveries.listing("unknown", "", 10).items, key=lambda each: each.names, reverse=True)
+    adopted, operation = site.discoveries.adopt(bench.caller, bench.vault, one.id, SELF)
+    bench.operations.work(operation)
+    watched = [(each.place.host, each.place.port) for each in site.endpoints.listing(bench.vault, adopted.name)]
+    ignored = site.discoveries.ignore(bench.caller, other.id)
+    site.tasks.work(INVENTORY)
+
+    assert (Standing.ADOPTED, "shadow-example-com") == (adopted.standing, adopted.name)
+    assert [("shadow.example.com", 443)] == watched
+    assert ("shadow.example.com",) == operation.policy.sans.dns_names
+    assert bench.current("shadow-example-com").certificate is not None
+    assert Standing.IGNORED is ignored.standing
+    assert {one.id: Standing.ADOPTED, other.id: Standing.IGNORED} == site.standings()
+    with pytest.raises(Conflict, match="managed already"):
+        site.discoveries.adopt(bench.caller, bench.vault, one.id, SELF)
+    with pytest.raises(Conflict, match="choose another name"):
+        site.discoveries.adopt(bench.caller, bench.vault, other.id, SELF, "shadow-example-com")
+    with pytest.raises(NotFound):
+        site.discoveries.ignore(bench.caller, "nothing")
+    with pytest.raises(Invalid, match="state is one of"):
+        site.discoveries.listing("lost", "", 10)
+    assert bench.store.glance().objects.head(bench.vault.id, Kind.CERTIFICATE, "other-example-com") is None
+
+
+def test_tasks_follow_the_configuration(bench: Bench, caller: Caller) -> None:
+    site = Site(bench, "www.example.com")
+    names = [each.id for each in site.discoveries.report().tasks]
+    site.plan = DiscoveryPlan()
+    site.again().prepare()
+
+    assert sorted([SCAN, INVENTORY, ct(MONITOR)]) == names
+    assert () == site.discoveries.report().tasks
+    with pytest.raises(Invalid, match=r"discovery\.hosts"):
+        site.use_cases().hurry(caller)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        (["www.example.com"], ["www.example.com:443", "www.example.com:8443"]),
+        (["WWW.example.com:993"], ["www.example.com:993"]),
+        (["192.0.2.1", "[2001:db8::1]:25"], ["192.0.2.1:443", "192.0.2.1:8443", "[2001:db8::1]:25"]),
+        (["2001:db8::1"], ["[2001:db8::1]:443", "[2001:db8::1]:8443"]),
+        (["192.0.2.0/30"], [f"192.0.2.{n}:{p}" for n in (1, 2) for p in (443, 8443)]),
+        (["192.0.2.7/32", "192.0.2.7"], ["192.0.2.7:443", "192.0.2.7:8443"]),
+    ],
+)
+def test_places_are_made_from_hosts_networks_and_ports(hosts: list[str], expected: list[str]) -> None:
+    assert expected == [target.place for target in targets(hosts, (443, 8443))]
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"hosts": ["10.0.0.0/8"]}, "16777216 addresses"),
+        ({"hosts": ["10.0.0.0/16", "10.1.0.0/16"]}, str(MOST_PROBES)),
+        ({"hosts": ["::/0"]}, "addresses"),
+        ({"hosts": ["a b"]}, "neither"),
+        ({"hosts": ["host:0"]}, "no port"),
+        ({"hosts": ["192.0.2.0/99"]}, "not a network"),
+        ({"monitors": ["crt.sh"]}, "not a URL"),
+        ({"rate": 0}, "rate"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused_at_the_start(section: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        build({"discovery": section})
+
+
+_ODD = st.one_of(st.none(), st.integers(), st.text(max_size=20), st.lists(st.integers(), max_size=2))
+
+
+_FIELDS = ["serial_number", "issuer_name", "common_name", "name_value", "not_before", "not_after"]
+
+
+@given(st.lists(st.one_of(_ODD, st.dictionaries(st.sampled_from(_FIELDS), _ODD)), max_size=5))
+def test_no_entry_of_a_monitor_does_harm(entries: list[Any]) -> None:
+    now = datetime.fromisoformat("2027-01-01T00:00:00+00:00")
+
+    for each in logged(json.dumps(entries).encode(), MONITOR, now):
+        assert each.names
+        assert (each.issuer + each.subject).isprintable()
+
+
+@given(st.binary(max_size=200))
+def test_no_certificate_of_a_server_does_harm(leaf: bytes) -> None:
+    now = datetime.fromisoformat("2027-01-01T00:00:00+00:00")
+    with pytest.raises(ValueError, match=r"^The certificate cannot be read: [ -~]*…?$"):
+        seen_at(leaf, "host:443", now)
+
+
+def sighting(*names: str, leaf: bytes = b"") -> Sighting:
+    now = datetime.fromisoformat("2027-01-01T00:00:00+00:00")
+    return Sighting("ab", "ab", "CN=CA", "", names, now, now, ("host:443",), now, leaf=leaf)
+
+
+def test_an_adopted_certificate_is_named_after_its_host_and_has_a_key_of_its_kind() -> None:
+    leaf = foreign("*.example.com")
+
+    assert "wildcard-example-com" == name_for(sighting("*.example.com"))
+    assert "192-0-2-1" == name_for(sighting("192.0.2.1"))
+    policy = policy_for(sighting("*.example.com", "192.0.2.1", leaf=leaf), "ca")
+    assert (("*.example.com",), ("192.0.2.1",)) == (policy.sans.dns_names, policy.sans.ip_addresses)
+    assert "EC" == policy.key.kty
+    with pytest.raises(Invalid, match="nothing to make one for"):
+        policy_for(sighting(), "ca")

@@ -6,7 +6,7 @@ import ssl
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import certifi
 import httpcore
@@ -72,6 +72,7 @@ class HTTPEgress:
         content: bytes | None = None,
         max_bytes: int = 1 << 20,
         timeout: float = 30.0,
+        into: IO[bytes] | None = None,
     ) -> OutsideResponse:
         target = self.policy.check_url(url)
         request = self._request(method, target, headers or {}, content, timeout)
@@ -80,7 +81,7 @@ class HTTPEgress:
                 response = self._pool.handle_request(request)
                 try:
                     received = _headers(response.headers)
-                    body = _read(response.iter_stream(), received, max_bytes, under_way)
+                    body = _read(response.iter_stream(), received, max_bytes, under_way, into)
                 finally:
                     response.close()
             except httpcore.LocalProtocolError as error:
@@ -148,8 +149,14 @@ def _headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return found
 
 
-def _read(chunks: Iterable[bytes], headers: Mapping[str, str], max_bytes: int, under_way: Exchange) -> bytes:
-    """The body, unpacked if need be, with the cap on what is received and on what it unpacks to."""
+def _read(
+    chunks: Iterable[bytes],
+    headers: Mapping[str, str],
+    max_bytes: int,
+    under_way: Exchange,
+    into: IO[bytes] | None = None,
+) -> bytes:
+    """The body, unpacked if need be, with the cap on what is received and on what it unpacks to. `into` takes it."""
     declared = headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > max_bytes:
         raise _too_large(max_bytes)
@@ -158,17 +165,22 @@ def _read(chunks: Iterable[bytes], headers: Mapping[str, str], max_bytes: int, u
         raise EgressFailed(f"The answer is in the encoding {coding[:40]!r}, which was not asked for.")
     unpack = zlib.decompressobj(_CODINGS[coding]) if coding in _CODINGS else None
     body = bytearray()
-    received = 0
+    received = unpacked = 0
     for chunk in chunks:
         under_way.left()
         received += len(chunk)
         try:
             # One byte more than allowed, so that exceeding shows.
-            body += unpack.decompress(chunk, max_bytes + 1 - len(body)) if unpack else chunk
+            part = unpack.decompress(chunk, max_bytes + 1 - unpacked) if unpack else chunk
         except zlib.error as error:
             raise EgressFailed(f"The answer cannot be unpacked: {error}") from error
-        if received > max_bytes or len(body) > max_bytes:
+        unpacked += len(part)
+        if received > max_bytes or unpacked > max_bytes:
             raise _too_large(max_bytes)
+        if into is None:
+            body += part
+        else:
+            into.write(part)
     if unpack is not None and not unpack.eof and received:
         raise EgressFailed("The packed answer is incomplete.")
     return bytes(body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import IO, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,11 @@ class Egress(Protocol):
         content: bytes | None = None,
         max_bytes: int = 1 << 20,
         timeout: float = 30.0,
+        into: IO[bytes] | None = None,
     ) -> OutsideResponse:
         """Send the request and read the whole answer: at most `max_bytes` of body, `timeout` seconds over all.
 
-        Raises EgressRefused and EgressFailed; any status is an answer.
+        With `into` the body is written there as it comes, and the answer has none. Raises EgressRefused and
+        EgressFailed; any status is an answer.
         """
         ...

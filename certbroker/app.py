@@ -17,6 +17,7 @@ from certbroker import notify
 from certbroker.config import Configuration, ConfigurationError, DNSLexiconSection, DNSUpdateSection, split_address
 from certbroker.deploy import LocalDeployer, Target
 from certbroker.domain.discovery import targets
+from certbroker.domain.revocation_sources import Named
 from certbroker.egress import EgressPolicy, HTTPEgress, OutsideDNS, TLSProbe
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
@@ -63,6 +64,10 @@ from certbroker.services.readiness import Readiness
 from certbroker.services.rehearsals import Rehearsals
 from certbroker.services.renewals import LEASE, Renewals
 from certbroker.services.revocation import Revocations
+from certbroker.services.revocation_findings import RevocationFindings
+from certbroker.services.revocation_lists import RevocationLists
+from certbroker.services.revocation_sources import LEASE as SOURCE_LEASE
+from certbroker.services.revocation_sources import RevocationSources, WatchSettings
 from certbroker.services.seal_rotation import SealRotation
 from certbroker.services.secret_expiry import SecretExpiry
 from certbroker.services.secrets import Secrets
@@ -71,6 +76,8 @@ from certbroker.services.status import Status
 from certbroker.services.successions import Successions
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
+from certbroker.services.watching import LEASE as WATCH_LEASE
+from certbroker.services.watching import Watching
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
 from certbroker.store.published_files import PublishedFiles
@@ -171,7 +178,8 @@ def unseal(
     rotation.reseal()
     policy = _egress_policy(configuration)
     egress, names = HTTPEgress(policy), _names(configuration, policy)
-    # Where CAs look for answers to http-01 there is no TLS; private addresses stay out of reach.
+    # Where CAs look for answers to http-01, and where they publish CRLs, there is no TLS; private addresses stay out of
+    # reach.
     reach = HTTPEgress(replace(policy, plain_http_hosts=("*",)))
     governor = Governor(store, clock)
     mail = mail_server(configuration.mail, configuration.egress)
@@ -211,6 +219,7 @@ def unseal(
         operations=operations,
         renewals=renewals,
         revocations=Revocations(store, seal, keystore, issuers, clock, inbox),
+        watching=_watching(configuration, store, reach, issuers, clock, inbox),
         issuers=issuers,
         governor=governor,
         holds=Holds(store, issuers, clock, inbox),
@@ -282,6 +291,8 @@ def _release_leases(transaction: SQLTransaction, now: datetime) -> None:
     transaction.revocations.release_all(now)
     transaction.drills.release_all(now)
     transaction.discovery.release(now, DISCOVERY_LEASE)
+    transaction.watches.release(now, WATCH_LEASE)
+    transaction.sources.release(now, SOURCE_LEASE)
     transaction.channels.release_all()
     transaction.publications.release_all(now)
     transaction.endpoints.release(now, LOOK_LEASE)
@@ -292,6 +303,24 @@ def _discovery_plan(configuration: Configuration) -> DiscoveryPlan:
     section = configuration.discovery
     places = targets(section.hosts, section.ports)
     return DiscoveryPlan(places, section.rate, timedelta(hours=section.every_hours), section.monitors)
+
+
+def _watching(
+    configuration: Configuration, store: SQLiteStore, reach: HTTPEgress, issuers: Issuers, clock: Clock, inbox: Inbox
+) -> Watching:
+    section = configuration.revocation
+    named = tuple(Named(each.issuer, each.crl, each.ocsp) for each in section.sources.values())
+    interval = timedelta(seconds=section.check_seconds)
+    settings = WatchSettings(
+        section.enabled, interval, section.max_bytes, section.timeout, section.ocsp, section.replace, named
+    )
+    lists = RevocationLists(configuration.data.directory / "crls")
+    # CRLs and OCSP replies come by plain http, because they are signed (RFC 5280 section 8).
+    sources = RevocationSources(store, lists, reach, clock, settings)
+    findings = RevocationFindings(issuers, replacing=section.replace)
+    watching = Watching(store, lists, sources, findings, clock, inbox, settings)
+    watching.start()
+    return watching
 
 
 def _egress_policy(configuration: Configuration) -> EgressPolicy:

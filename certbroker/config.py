@@ -379,6 +379,44 @@ class DiscoverySection(_Section):
         return self
 
 
+class RevocationSourceSection(_Section):
+    """Who tells of the certificates of one issuer, instead of what these name themselves."""
+
+    issuer: str
+    """The subject of the issuer's certificate, as `certbroker certificate show` writes it; `*` stands for any text."""
+    crl: str | None = None
+    """The URL of its CRL."""
+    ocsp: str | None = None
+    """The URL of its OCSP responder."""
+
+    @model_validator(mode="after")
+    def _one(self) -> RevocationSourceSection:
+        if self.crl is None and self.ocsp is None:
+            raise ValueError("set crl, ocsp or both")
+        if any(url is not None and not url.startswith(("http://", "https://")) for url in (self.crl, self.ocsp)):
+            raise ValueError("crl and ocsp are http or https URLs")
+        return self
+
+
+class RevocationSection(_Section):
+    """How it is watched whether certificates are revoked."""
+
+    enabled: bool = True
+    """Whether it is watched at all."""
+    check_seconds: Annotated[float, Field(ge=10, le=86_400)] = 3600.0
+    """Seconds between two looks at a CRL. One that has not changed costs a request without a body."""
+    max_bytes: Annotated[int, Field(ge=65_536, le=1 << 30)] = 67_108_864
+    """The largest CRL that is taken, in bytes. A million revoked certificates are about 40 million."""
+    timeout: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """Seconds that one CRL or OCSP reply may take."""
+    ocsp: Literal["fallback", "always", "never"] = "fallback"
+    """Whether OCSP responders are asked: where no CRL can be used, always, or never."""
+    replace: bool = True
+    """Whether a certificate that was found revoked is renewed at once, where its policy has it renewed by itself."""
+    sources: dict[str, RevocationSourceSection] = {}
+    """Who tells of certificates that do not say it themselves, or where a mirror is to be asked."""
+
+
 DNSSection = Annotated[DNSUpdateSection | DNSHookSection | DNSLexiconSection, Field(discriminator="kind")]
 
 
@@ -401,6 +439,7 @@ class Configuration(BaseSettings):
     log: LogSection = LogSection()
     monitoring: MonitoringSection = MonitoringSection()
     discovery: DiscoverySection = DiscoverySection()
+    revocation: RevocationSection = RevocationSection()
     pki: PKISection = PKISection()
 
     @classmethod

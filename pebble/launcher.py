@@ -55,6 +55,7 @@ class Pebble:
     tls_port           where tls-alpn-01 answers are looked for
     retry_after        seconds in the Retry-After of authorizations and orders; Pebble writes them as number or as date
     profiles           by name. One by default, because an order that names none gets *any* of them
+    rsa                the CA's keys are RSA, which `management` gives to tests; those on a curve Pebble keeps to itself
     domain_blocklist   names that are refused with rejectedIdentifier
     dns_server         address and port of another DNS server for the CA to ask; `dns` is without effect then
 
@@ -77,6 +78,7 @@ class Pebble:
         tls_port: int | None = None,
         retry_after: int = 1,
         profiles: Mapping[str, Profile] | None = None,
+        rsa: bool = False,
         domain_blocklist: tuple[str, ...] = (),
         dns_server: str | None = None,
         binaries: PebbleBinaries | None = None,
@@ -124,7 +126,7 @@ class Pebble:
             "externalAccountBindingRequired": bool(eab),
             "externalAccountMACKeys": dict(eab or {}),
             "domainBlocklist": list(domain_blocklist),
-            "keyAlgorithm": "ecdsa",
+            "keyAlgorithm": "rsa" if rsa else "ecdsa",
             "retryAfter": {"authz": retry_after, "order": retry_after},
             "profiles": {
                 name: {"description": profile.description, "validityPeriod": int(profile.days * 86_400)}

@@ -35,7 +35,7 @@ class Management:
         return self._get(f"/intermediates/{n}")
 
     def intermediate_key(self, n: int = 0) -> bytes:
-        """With it, a test signs CRLs and OCSP responses for what Pebble issued."""
+        """With it, a test signs CRLs and OCSP responses for what Pebble issued. Only of a CA that has RSA keys."""
         return self._get(f"/intermediate-keys/{n}")
 
     def certificate_status(self, serial: int) -> CertificateStatus | None:

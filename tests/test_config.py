@@ -46,7 +46,7 @@ def test_the_sample_loads_as_it_is() -> None:
 
 
 def test_the_sample_names_every_key_and_no_other() -> None:
-    shown = {re.sub(r"^(dns|deploy)\.[a-z]+\.", r"\1.*.", key) for key, _ in _leaves(_everything())}
+    shown = {re.sub(r"^(dns|deploy|revocation\.sources)\.[a-z]+\.", r"\1.*.", key) for key, _ in _leaves(_everything())}
     # In the form of seal, of which the sample shows one key.
     previous = {key for key in _fields(Configuration) if key.startswith("seal.previous.")}
 
@@ -89,6 +89,7 @@ def test_what_the_sample_shows_as_default_is_the_default() -> None:
         "tls",
         "mail",
         "pki",
+        "revocation",
     ],
 )
 def test_the_examples_of_the_sample_are_valid(section: str) -> None:
@@ -154,6 +155,9 @@ def test_the_sample_and_the_service_agree(tmp_path: Path) -> None:
         ("[pki]\nlisten = '127.0.0.1:80'", "pki.listen and pki.url belong together"),
         ("[pki]\nlisten = '127.0.0.1:80'\nurl = 'https://pki.example.com'", "pki.url"),
         ("[pki]\nlisten = '127.0.0.1:80'\nurl = 'http://pki.example.com/'", "pki.url"),
+        ("[revocation]\nocsp = 'sometimes'", "revocation.ocsp"),
+        ("[revocation.sources.a]\nissuer = 'CN=x'", "set crl, ocsp or both"),
+        ("[revocation.sources.a]\nissuer = 'CN=x'\ncrl = 'ldap://x'", "http or https URLs"),
         ("listen =", "cannot be read"),
     ],
 )

@@ -328,6 +328,7 @@ def _health_rows(found: dict[str, Any]) -> dict[str, object]:
         "CA suggests": window and f"{when(window['at'])}, of {when(window['start'])} to {when(window['end'])}",
         "the CA says why": window and window.get("explanation"),
         "expires": remaining(found.get("expires")),
+        "revocation": _standing(found["revocation"]),
     }
     if failure:
         rows["last failure"] = f"{failure['code']}: {failure['message']}"
@@ -336,6 +337,13 @@ def _health_rows(found: dict[str, Any]) -> dict[str, object]:
     if staged := found.get("staged"):
         rows["next version"] = f"{version_of(staged['id'])}, in use from {when(staged['activates'])}"
     return rows
+
+
+def _standing(found: dict[str, Any]) -> str:
+    """Whether it is revoked, who says so, and how old that is."""
+    asked = when(found.get("confirmed"))
+    parts = (found["standing"], found.get("reason"), asked and f"Last heard {asked}.")
+    return " ".join(str(part) for part in parts if part)
 
 
 def _write_csr(session: Session, operation: dict[str, Any], path: Path) -> None:

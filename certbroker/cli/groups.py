@@ -18,6 +18,7 @@ GROUPS: Final = {
         "Certificates: create, import, merge, download, policies, delete, recover, back up.",
     ),
     "ca": ("authorities", "CAs of our own: make, renew, cross-sign, sign requests, revoke."),
+    "revocation": ("watching", "Revocation: whether certificates are revoked, and who says so."),
     "issuer": ("issuers", "Issuers: the CAs that a vault gets certificates from."),
     "contacts": ("contacts", "Contacts: who is told about the certificates of a vault."),
     "channel": ("channels", "Channels: who is told what happens in a vault, and how."),

@@ -65,7 +65,7 @@ def path_of(certificates: list[x509.Certificate], key: object) -> list[x509.Cert
         raise Invalid("None of the certificates belongs to the private key: their public keys differ.")
     path = [max(mine, key=lambda certificate: certificate.not_valid_before_utc)]
     others = [certificate for certificate in certificates if certificate != path[0]]
-    while issuer := next((other for other in others if _issued(other, path[-1])), None):
+    while issuer := next((other for other in others if issued(other, path[-1])), None):
         path.append(issuer)
         others = [other for other in others if other != issuer]
     return path
@@ -171,7 +171,8 @@ def _is_for(certificate: x509.Certificate, key: object) -> bool:
     return isinstance(mine, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and same_public_key(mine, key)
 
 
-def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+def issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    """Whether the one has signed the other. A certificate that is its own issuer has none."""
     if issuer.subject != certificate.issuer or certificate.subject == certificate.issuer:
         return False
     try:

@@ -32,6 +32,7 @@ class EventType(StrEnum):
     CERTIFICATE_ACTIVATED = "Certbroker.CertificateActivated"
     CERTIFICATE_NEEDS_PERSON = "Certbroker.CertificateNeedsPerson"
     CERTIFICATE_REVOKED = "Certbroker.CertificateRevoked"
+    CERTIFICATE_REVOCATION_FOUND = "Certbroker.CertificateRevocationFound"
     CERTIFICATE_REVOCATION_FAILED = "Certbroker.CertificateRevocationFailed"
     CERTIFICATE_NOT_DEPLOYED = "Certbroker.CertificateNotDeployed"
     CERTIFICATE_DEPLOYED = "Certbroker.CertificateDeployed"
@@ -64,6 +65,7 @@ FOR_PEOPLE: Final = frozenset(
         EventType.CERTIFICATE_RENEWAL_STOPPED,
         EventType.CERTIFICATE_NEEDS_PERSON,
         EventType.CERTIFICATE_REVOKED,
+        EventType.CERTIFICATE_REVOCATION_FOUND,
         EventType.CERTIFICATE_REVOCATION_FAILED,
         EventType.CERTIFICATE_NOT_DEPLOYED,
         EventType.CERTIFICATE_DEPLOYED,

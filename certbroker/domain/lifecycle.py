@@ -14,6 +14,7 @@ from certbroker.domain.renewal import (
     Facts,
     Leave,
     Renew,
+    Revoked,
     Setback,
     Suggestion,
     Wait,
@@ -42,6 +43,8 @@ class Health(StrEnum):
     NOT_DEPLOYED = "NotDeployed"
     """It is well, and not served where it should be, or not put where it is used."""
     EXPIRED = "Expired"
+    REVOKED = "Revoked"
+    """Clients that check refuse it."""
     DISABLED = "Disabled"
 
 
@@ -59,6 +62,7 @@ class Lifecycle:
     ask_failures: int = 0
     wish: Wish | None = None
     setback: Setback | None = None
+    revoked: Revoked | None = None
     told: tuple[str, ...] = ()
     health: Health = Health.UNKNOWN
     reason: str = ""
@@ -99,6 +103,8 @@ def health_of(facts: Facts, decision: Decision, now: datetime) -> Health:
             return Health.RENEWING
         case Renew():
             return Health.RENEWING
+        case _ if facts.revoked is not None:
+            return Health.REVOKED
         case _ if facts.setback is not None:
             return Health.FAILING
         case Wait():
@@ -127,4 +133,6 @@ def judged(lifecycle: Lifecycle, facts: Facts, decision: Decision, now: datetime
     reason = decision.reason
     if health is Health.NOT_DEPLOYED and facts.undeployed is not None:
         reason = facts.undeployed
+    if facts.revoked is not None and not isinstance(decision, Renew):
+        reason = f"{facts.revoked.reason} {reason}"
     return replace(lifecycle, health=health, reason=reason, since=since, next_action=next_action)

@@ -46,7 +46,7 @@ class OCSPReply:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: the certificate's number at its issuer, and a nonce that a reply may repeat."""
+    """What is asked: the certificate's number at its issuer, and a nonce that a reply may repeat, or none."""
 
     issuer: x509.Certificate
     serial: int
@@ -57,7 +57,9 @@ class Question:
         sha1 = hashes.SHA1()  # noqa: S303 - names the issuer; it protects nothing
         name, key = _issuer_hashes(self.issuer, sha1)
         builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name, key, self.serial, sha1)
-        return builder.add_extension(x509.OCSPNonce(self.nonce), critical=False).build().public_bytes(Encoding.DER)
+        if self.nonce:
+            builder = builder.add_extension(x509.OCSPNonce(self.nonce), critical=False)
+        return builder.build().public_bytes(Encoding.DER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,14 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoked:
+    """A version whose certificate, or an issuer's of it, was found revoked. `reason` is a sentence."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Setback:
     """Renewals that have failed in a row: the last one's operation, and when to try again."""
 
@@ -110,6 +118,7 @@ class Facts:
     wish: Wish | None = None
     setback: Setback | None = None
     undeployed: str | None = None
+    revoked: Revoked | None = None
 
     @property
     def life(self) -> timedelta:

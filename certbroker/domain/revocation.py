@@ -64,7 +64,8 @@ class Revocation:
 
     `sha256` is of `certificate`, which settles its issuer and serial number: that is what is revoked, whatever the name
     and version, where it was found, hold by now. `key_sha256` is of the SubjectPublicKeyInfo. `compromised` stays true
-    once somebody has said so. `issuer` is the configured one that is asked; `renew` says whether a successor is wanted.
+    once somebody has said so. `issuer` is the configured one that is asked, and empty where the revocation was found at
+    the CA without anybody here having asked for it; `renew` says whether a successor is wanted.
     """
 
     sha256: str

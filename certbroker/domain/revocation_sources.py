@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from certbroker.domain.chain import issued
 from certbroker.domain.crl import CRLFacts
 from certbroker.domain.ocsp import OCSPReply
 
@@ -79,6 +80,13 @@ class Holding:
     delta_problem: str = ""
 
     @property
+    def news(self) -> HeldList | None:
+        """The delta, if it is newer than the list that it belongs to (RFC 5280 section 5.2.4)."""
+        if self.delta is None or self.base is None:
+            return None
+        return self.delta if (self.delta.facts.number or 0) > (self.base.facts.number or 0) else None
+
+    @property
     def fresh_until(self) -> datetime | None:
         """When what it has said ceases to hold; None where it has said nothing, or that for good."""
         if self.base is not None:
@@ -89,10 +97,10 @@ class Holding:
 @dataclass(frozen=True, slots=True)
 class Source:
     """A place to ask. `about` is the certificate that signs a CRL or issues what OCSP tells of; for an issuer's
-    certificate it is the one whose issuer is looked for. `serial` is set for OCSP. `id` is made from all of them, so
-    that all certificates of one CA share one list.
+    certificate it is the one whose issuer is looked for. `serial` is set for OCSP.
     """
 
+    id: str
     kind: SourceKind
     url: str
     about: bytes
@@ -102,10 +110,11 @@ class Source:
     act_at: datetime | None = None
     fence: int = 0
 
-    @property
-    def id(self) -> str:
-        said = "\0".join((self.kind, self.url, _identity(self.kind, self.about), self.serial))
-        return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+def source(kind: SourceKind, url: str, about: bytes, serial: str = "") -> Source:
+    """A source that has not been asked. Its id is made from all of them: certificates of one CA share one list."""
+    said = "\0".join((kind, url, _identity(kind, about), serial))
+    return Source(hashlib.sha256(said.encode()).hexdigest()[:32], kind, url, about, serial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +126,26 @@ class Named:
     ocsp: str | None = None
 
 
+def source_settings(named: Sequence[Named], ocsp: str) -> str:
+    """What the operator says about sources, in a form that shows whether it has changed."""
+    said = "\n".join([ocsp, *(f"{each.issuer}\0{each.crl or ''}\0{each.ocsp or ''}" for each in named)])
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Element:
     """One certificate of a chain, with its issuer's where that is known, and the URLs that are named for it.
 
-    `points` are distribution points: the URLs of each lead to the same CRL. `unsupported` says of a point why it is
-    left out.
+    `lists` are where CRLs are; `points` are the names that a CRL may have for its distribution point. `unsupported`
+    says why a point is left out.
     """
 
     certificate: x509.Certificate
     der: bytes
     issuer: bytes | None
     is_authority: bool
-    points: tuple[tuple[str, ...], ...] = ()
+    lists: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
     responders: tuple[str, ...] = ()
     issuers: tuple[str, ...] = ()
     unsupported: str = ""
@@ -141,7 +157,7 @@ class Element:
     @property
     def is_covered(self) -> bool:
         """Whether it names anybody who may tell of it."""
-        return bool(self.points or self.responders)
+        return bool(self.lists or self.responders)
 
 
 def elements_of(chain: Sequence[bytes], leaf: bytes, named: Sequence[Named]) -> list[Element]:
@@ -164,27 +180,21 @@ def elements_of(chain: Sequence[bytes], leaf: bytes, named: Sequence[Named]) -> 
 def element_of(der: bytes, certificate: x509.Certificate, issuer: bytes | None, named: Sequence[Named] = ()) -> Element:
     """What one certificate names. What is broken in it is left out."""
     points, unsupported = _points(certificate)
+    lists = points
     responders, issuers = _access(certificate)
     name = certificate.issuer.rfc4514_string()
     for each in named:
         if fnmatchcase(name, each.issuer):
-            points = ((each.crl,),) if each.crl else points
+            lists = (each.crl,) if each.crl else lists
             responders = (each.ocsp,) if each.ocsp else responders
             break
-    return Element(certificate, der, issuer, _is_authority(certificate), points, responders, issuers, unsupported)
+    authority = _is_authority(certificate)
+    names = tuple(dict.fromkeys((*points, *lists)))
+    return Element(certificate, der, issuer, authority, lists, names, responders, issuers, unsupported)
 
 
-def issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-    """Whether the one has signed the other."""
-    if issuer.subject != certificate.issuer:
-        return False
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
-        return False
-    return True
-
-
+# All certificates of an issuer ask for the same.
+@lru_cache(maxsize=1024)
 def _identity(kind: SourceKind, der: bytes) -> str:
     """What a certificate is known by: for an issuer its name and key, which several certificates may share."""
     if kind is SourceKind.ISSUER:
@@ -194,19 +204,20 @@ def _identity(kind: SourceKind, der: bytes) -> str:
     return hashlib.sha256(certificate.subject.public_bytes() + key).hexdigest()
 
 
-def _points(certificate: x509.Certificate) -> tuple[tuple[tuple[str, ...], ...], str]:
+def _points(certificate: x509.Certificate) -> tuple[tuple[str, ...], str]:
     try:
         value = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return (), ""
-    found, unsupported = [], ""
+    found: list[str] = []
+    unsupported = ""
     for point in [*value][:_MOST]:
         urls = _urls([name.value for name in point.full_name or () if _is_url(name)])
         if point.crl_issuer or not urls:
             unsupported = "A distribution point that it names has another issuer, or no http URL, and is left out."
         else:
-            found.append(urls)
-    return tuple(found), unsupported
+            found += urls
+    return tuple(dict.fromkeys(found))[:_MOST], unsupported
 
 
 def _access(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...]]:

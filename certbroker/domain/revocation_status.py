@@ -70,16 +70,28 @@ class Verdict:
         return min(self.judged, key=lambda each: _WORST.index(each.answer.standing), default=None)
 
     @property
-    def standing(self) -> Standing:
+    def deciding(self) -> Judged | None:
+        """The one whose standing is that of the whole: the worst, or the certificate itself where nothing is bad."""
         worst = self.worst
-        if worst is None:
-            return Standing.NOT_COVERED
-        # That nobody says anything about an issuer is usual. What is said of the certificate itself counts then.
-        if worst.answer.standing is Standing.NOT_COVERED:
-            return self.judged[0].answer.standing
-        if worst.answer.standing is Standing.GOOD and self.judged[0].answer.standing is Standing.NOT_COVERED:
-            return Standing.NOT_COVERED
-        return worst.answer.standing
+        return self.judged[0] if worst is not None and worst.answer.standing is Standing.GOOD else worst
+
+    @property
+    def standing(self) -> Standing:
+        return Standing.NOT_COVERED if self.deciding is None else self.deciding.answer.standing
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is remembered between two checks of a certificate. `version` is the one that the verdict is about.
+
+    `replaced_for` are the SHA-256 of issuers' certificates for whose revocation a successor was already made: it may
+    have the same issuer, and then another would be no better.
+    """
+
+    version: str = ""
+    verdict: Verdict = Verdict()
+    checked: datetime | None = None
+    replaced_for: tuple[str, ...] = ()
 
 
 _WORST: Final = (
@@ -91,6 +103,20 @@ _WORST: Final = (
     Standing.GOOD,
     Standing.NOT_COVERED,
 )
+
+
+def kept(before: Judged | None, now: Answer) -> Answer:
+    """What is said now, unless it was said before that the certificate is revoked: that is for ever.
+
+    What was on hold is so until a source says again that it is good (RFC 5280 section 5.3.1).
+    """
+    if before is None or now.standing is Standing.REVOKED:
+        return now
+    if before.answer.standing is Standing.REVOKED:
+        return before.answer
+    held = before.answer.standing is Standing.ON_HOLD and now.standing is not Standing.GOOD
+    return before.answer if held else now
+
 
 Check = Callable[[Sequence[Answer]], Answer | None]
 

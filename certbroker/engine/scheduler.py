@@ -20,6 +20,7 @@ from certbroker.engine.probe import ProbeSweep
 from certbroker.engine.publish import PublishSweep
 from certbroker.engine.renew import RenewSweep
 from certbroker.engine.revoke import RevokeSweep
+from certbroker.engine.watch import WatchSweep
 from certbroker.services.broker import Broker
 from certbroker.services.inbox import Inbox
 from certbroker.services.pulse import Part
@@ -55,6 +56,7 @@ class Engine:
         self._revoke = RevokeSweep(broker.revocations)
         self._drill = DrillSweep(broker.drills)
         self._discover = DiscoverSweep(broker.discovery_tasks)
+        self._watch = WatchSweep(broker.watching)
         self._publish = PublishSweep(broker.publishing)
         self._notify = NotifySweep(broker.deliveries, inbox)
         self._probe = ProbeSweep(broker.endpoints)
@@ -73,6 +75,7 @@ class Engine:
             (Part.REVOKE, self._revoke.sweep),
             (Part.DRILL, self._drill.sweep),
             (Part.DISCOVER, self._discover.sweep),
+            (Part.WATCH, self._watch.sweep_all),
             (Part.PUBLISH, self._publish.sweep),
             (Part.PROBE, self._probe.sweep),
             (Part.DEPLOY, self._deploy.sweep),
@@ -103,6 +106,7 @@ class Engine:
         self._thread.join()
         self._renew.stop()
         self._revoke.stop()
+        self._watch.stop()
         self._publish.stop()
         self._issue.stop()
         self._notify.stop()
@@ -177,7 +181,7 @@ class Engine:
         """Chores that look at much."""
         broker = self._broker
         mine = (broker.deliveries.prune, broker.digests.publish_due, broker.drills.forget_old)
-        for chore in (*mine, self._publish.tidy):
+        for chore in (*mine, self._publish.tidy, broker.watching.tidy):
             try:
                 chore()
             except Exception:

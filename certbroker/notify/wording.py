@@ -28,6 +28,7 @@ _WHAT: Final = {
     EventType.CERTIFICATE_ACTIVATED: "has a new version in use",
     EventType.CERTIFICATE_NEEDS_PERSON: "needs somebody to act",
     EventType.CERTIFICATE_REVOKED: "has been revoked",
+    EventType.CERTIFICATE_REVOCATION_FOUND: "was found revoked at its CA",
     EventType.CERTIFICATE_REVOCATION_FAILED: "could not be revoked",
     EventType.CERTIFICATE_NOT_DEPLOYED: "is not where it should be",
     EventType.CERTIFICATE_DEPLOYED: "is where it should be again",
@@ -48,6 +49,8 @@ _ADVICE: Final = {
     EventType.CERTIFICATE_REVOKED: "Whoever still serves this version must change over to another one.",
     EventType.UNKNOWN_CERTIFICATE: "Whoever holds its key can pretend to be one of these names. Find out who has "
     "ordered it. Then have certbroker discovery adopt or ignore it, or have it revoked.",
+    EventType.CERTIFICATE_REVOCATION_FOUND: "Nobody has revoked it here. Find out who did, and why, before its "
+    "successor meets the same end.",
     EventType.CERTIFICATE_REVOCATION_FAILED: "It is still valid, and nobody goes on trying: revoke it again, or in the "
     "CA's own way.",
     EventType.CERTIFICATE_NOT_DEPLOYED: "Renewing it is of no use before it is served: deploy the version that is "

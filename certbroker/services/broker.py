@@ -42,6 +42,7 @@ from certbroker.services.status import Status
 from certbroker.services.successions import Successions
 from certbroker.services.tokens import Tokens
 from certbroker.services.vaults import Vaults
+from certbroker.services.watching import Watching
 from certbroker.store.database import SQLiteStore
 
 
@@ -58,6 +59,7 @@ class Broker:
     operations: Operations
     renewals: Renewals
     revocations: Revocations
+    watching: Watching
     issuers: Issuers
     governor: Governor
     holds: Holds

@@ -56,6 +56,8 @@ class Deletions:
                 transaction.operations.remove(vault.id, name, now)
                 transaction.lifecycles.remove(vault.id, name)
                 transaction.endpoints.rest(vault.id, name)
+                transaction.watches.remove(vault.id, name)
+                transaction.sources.leave_all(vault.id, name.lower())
             transaction.audit(record(caller, now, f"/{kind}s/{head.name}"))
             return _deleted(transaction, vault, kind, name)
 

@@ -55,6 +55,7 @@ class Housekeeping:
                 transaction.lifecycles.call_back(now, _LOOK_AGAIN)
                 transaction.endpoints.call_back(now, _LOOK_AGAIN)
                 transaction.deployments.release_all(now)
+                transaction.watches.call_back(now, _LOOK_AGAIN)
                 transaction.channels.call_back(now, now + 2 * LONGEST_PAUSE, now + LEASE)
             return jumped
 

@@ -15,6 +15,7 @@ from certbroker.domain.objects import Kind
 from certbroker.domain.records import Operation, Version
 from certbroker.domain.renewal import LOOP_STOPPED, Renew, Suggestion
 from certbroker.domain.revocation import Reason, Revocation
+from certbroker.domain.revocation_status import Judged
 
 # Failures in a row that are told: the first, and one more in case that nobody has acted. Then the end comes near.
 _TOLD_FAILURES: Final = (1, 5)
@@ -65,6 +66,22 @@ def revoked(revocation: Revocation, reason: Reason, now: datetime) -> Event:
     """The CA has revoked a certificate, for that reason."""
     message = f"The reason given is {reason}. Clients that check refuse it from now on."
     return _of_revocation(EventType.CERTIFICATE_REVOKED, revocation, str(reason), message, now)
+
+
+def revocation_found(vault_id: int, version: Version, judged: Judged, message: str, now: datetime) -> Event:
+    """The CA says that a certificate, or an issuer's, is revoked or on hold, and nobody here has asked for it."""
+    answer = judged.answer
+    key = f"{judged.sha256}-{answer.standing}"
+    event = _event(EventType.CERTIFICATE_REVOCATION_FOUND, vault_id, version, key, message, now)
+    details = {
+        "revoked": "certificate" if judged.is_leaf else "issuer",
+        "subject": judged.subject,
+        "serial": judged.serial,
+        "standing": str(answer.standing),
+        "reason": answer.reason,
+        "source": answer.source,
+    }
+    return replace(event, details=details)
 
 
 def revocation_failed(revocation: Revocation, problem: str, now: datetime) -> Event:

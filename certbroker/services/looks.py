@@ -67,7 +67,10 @@ def gather(
     if lifecycle.version != version.version:
         # What was remembered is about another version, and must not decide about this one.
         wish = lifecycle.wish if lifecycle.wish and lifecycle.wish.version == version.version else None
-        lifecycle = Lifecycle(version=version.version, wish=wish, health=lifecycle.health, since=lifecycle.since)
+        revoked = lifecycle.revoked if lifecycle.revoked and lifecycle.revoked.version == version.version else None
+        lifecycle = Lifecycle(
+            version=version.version, wish=wish, revoked=revoked, health=lifecycle.health, since=lifecycle.since
+        )
     setback = _setback(transaction, lifecycle, operation, version, now)
     if setback is not lifecycle.setback:
         lifecycle = replace(lifecycle, setback=setback)
@@ -85,6 +88,7 @@ def gather(
         suggestion=lifecycle.suggestion,
         wish=lifecycle.wish,
         setback=lifecycle.setback,
+        revoked=lifecycle.revoked,
         undeployed=transaction.endpoints.alarm(vault_id, name) or transaction.deployments.alarm(vault_id, name),
     )
     outside = asked is not None and not asked.local and not asked.manual

@@ -28,6 +28,8 @@ from certbroker.domain.endpoints import Serving
 from certbroker.domain.issuer_health import IssuerState
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.records import CertificateFacts
+from certbroker.domain.revocation_sources import Source, SourceStatus
+from certbroker.domain.revocation_status import Standing as RevocationStanding
 from certbroker.ports.clock import Clock
 from certbroker.services.meters import Meters
 from certbroker.services.pulse import SILENCE
@@ -46,6 +48,13 @@ _KEEP: Final = 30.0
 _MOST: Final = 1000
 
 _OPERATION_STATES: Final = ("Prepared", "AwaitingIssuer", "AwaitingMerge", "Failed", "Cancelled")
+_TOLD_STANDINGS: Final = (
+    RevocationStanding.REVOKED,
+    RevocationStanding.ON_HOLD,
+    RevocationStanding.UNKNOWN,
+    RevocationStanding.UNREACHABLE,
+    RevocationStanding.UNCHECKED,
+)
 _CERTIFICATE: Final = ("vault", "certificate", "subject_CN", "issuer_CN", "serial_number")
 
 _log = structlog.get_logger("certbroker.metrics")
@@ -64,6 +73,9 @@ class _Counted:
     holds: Mapping[tuple[str, str], int]
     certificates: tuple[tuple[tuple[str, ...], CertificateFacts], ...]
     drills: Mapping[Fate, int]
+    standings: Mapping[RevocationStanding, int]
+    lists: tuple[Source, ...]
+    sources: Mapping[SourceStatus, int]
     endpoints: EndpointTotals
     deployments: tuple[Deployment, ...]
     sightings: Mapping[Standing, int]
@@ -180,6 +192,9 @@ class Metrics(Collector):
             Counter((bucket.ca, bucket.scope.value) for bucket, level in holds if level.is_held(now)),
             tuple((_labels(vaults.get(vault, str(vault)), name, facts), facts) for vault, name, facts in shown),
             _drills(transaction),
+            transaction.watches.counts(),
+            tuple(transaction.sources.lists(_MOST)),
+            transaction.sources.counts(),
             transaction.endpoints.totals(),
             tuple(transaction.deployments.all()[:_MOST]),
             transaction.discovery.counts(),
@@ -241,6 +256,7 @@ def _families(counted: _Counted, now: float) -> Iterator[Metric]:
     yield drills
     yield from _deployed(counted)
     yield from _discovery(counted)
+    yield from _revocation(counted)
     yield from _certificates(counted, now)
 
 
@@ -305,6 +321,44 @@ def _channels(counted: _Counted) -> Iterator[Metric]:
     yield failing
     yield waiting
     yield dead
+
+
+def _revocation(counted: _Counted) -> Iterator[Metric]:
+    standings = GaugeMetricFamily(
+        "certbroker_certificates_revocation",
+        "Certificates that are not known to be good, by how they stand.",
+        labels=["standing"],
+    )
+    for standing in _TOLD_STANDINGS:
+        standings.add_metric([standing], counted.standings.get(standing, 0))
+    yield standings
+    sources = GaugeMetricFamily(
+        "certbroker_revocation_sources",
+        "CRLs, OCSP replies and the like that are not as they should be, by status.",
+        labels=["status"],
+    )
+    for status in (SourceStatus.NEW, SourceStatus.FAILING, SourceStatus.STALE):
+        sources.add_metric([status], counted.sources.get(status, 0))
+    yield sources
+    usable = GaugeMetricFamily("certbroker_crl_usable", "Whether what a CRL says holds now.", labels=["url"])
+    entries = GaugeMetricFamily("certbroker_crl_entries", "Certificates that a CRL revokes.", labels=["url"])
+    # In the name that x509-certificate-exporter gives it.
+    update = GaugeMetricFamily("x509_crl_next_update", "When the next CRL should be there.", labels=["url"])
+    # Under one URL the lists of several issuers may have been looked for: the best of them is told.
+    best = {source.url: source for source in sorted(counted.lists, key=_holds)}
+    for source in best.values():
+        usable.add_metric([source.url], _holds(source))
+        if source.holding.base is not None:
+            facts = source.holding.base.facts
+            entries.add_metric([source.url], facts.entries)
+            update.add_metric([source.url], facts.fresh_until.timestamp())
+    yield usable
+    yield entries
+    yield update
+
+
+def _holds(source: Source) -> bool:
+    return source.status in (SourceStatus.FRESH, SourceStatus.FAILING)
 
 
 def _certificates(counted: _Counted, now: float) -> Iterator[Metric]:

@@ -29,6 +29,8 @@ class Part(StrEnum):
     """Makes the CRLs and OCSP replies of private CAs."""
     DISCOVER = "discover"
     """Looks for certificates that nobody has told of."""
+    WATCH = "watch"
+    """Asks whether certificates are revoked, and judges them."""
     NOTIFY = "notify"
     """Delivers events."""
     PROBE = "probe"

@@ -20,6 +20,7 @@ _WHAT: Final = {
     Part.DRILL: "The engine has not gone on with drills",
     Part.PUBLISH: "The engine has not seen to what private CAs publish",
     Part.DISCOVER: "The engine has not gone on with discovery",
+    Part.WATCH: "The engine has not watched for revocations",
     Part.NOTIFY: "The engine has not delivered events",
     Part.PROBE: "The engine has not looked at endpoints",
     Part.DEPLOY: "The engine has not deployed certificates",

@@ -253,6 +253,9 @@ class Renewals:
         if not transaction.lifecycles.save(replace(care, lifecycle=lifecycle), act_at):
             return None
         vault_id = care.vault_id
+        watch = transaction.watches.get(vault_id, care.name)
+        if watch is None or not watch.is_about(version.version):
+            transaction.watches.disturb(vault_id, care.name, now)
         if due:
             # Where several have passed unseen the last says it all.
             publish(transaction, events.warning(vault_id, version, due[-1], lifecycle.reason, now))

@@ -78,7 +78,7 @@ class Revocations:
                 raise not_found(Kind.CERTIFICATE, name, version)
             renew = self._renews(transaction, vault, found, wish)
             known = transaction.revocations.get(found.certificate.sha256)
-            issuer = wish.issuer or (known.issuer if known else self._issuer(transaction, vault, found))
+            issuer = wish.issuer or (known.issuer if known else "") or self._issuer(transaction, vault, found)
         if known is None or not _says_it_all(known, wish.reason):
             _check(found.certificate, self._clock.now())
             self._opened(vault.id, issuer)

@@ -48,13 +48,14 @@ class RevocationLists:
         with tempfile.NamedTemporaryFile(dir=self._directory, suffix=".crl") as file:
             yield file
 
-    def take_in(self, source: Path, issuer: bytes) -> tuple[CRLFacts, str]:
-        """What a CRL in a file says of itself, and the name of its index. `issuer` is the certificate of its signer.
+    def take_in(self, source: Path, issuer: bytes, *, named: bool = False) -> tuple[CRLFacts, str]:
+        """What a CRL in a file says of itself, and the name of its index. `issuer` is the certificate of its signer;
+        `named` says that the operator has named the CRL himself.
 
         Blocks for up to minutes. Raises Invalid.
         """
         large = source.stat().st_size > _LARGE
-        request = Request(str(source), issuer, str(self._directory), _SECONDS[large])
+        request = Request(str(source), issuer, str(self._directory), _SECONDS[large], named)
         with self._places[large]:
             try:
                 process = subprocess.run(

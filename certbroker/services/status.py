@@ -16,6 +16,7 @@ from certbroker.domain.endpoints import Serving
 from certbroker.domain.issuer_health import IssuerState
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.objects import Kind
+from certbroker.domain.revocation_sources import SourceStatus
 from certbroker.ports.clock import Clock
 from certbroker.services.governor import Governor
 from certbroker.services.housekeeping import Housekeeping
@@ -38,6 +39,8 @@ _HOPELESS: Final = 5
 
 # A channel that fails for less may be a target that restarts.
 _PATIENCE: Final = timedelta(hours=1)
+# What publishes CRLs may be away for longer: clients have its last one.
+_SOURCE_PATIENCE: Final = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Trouble:
     """Something that is not well. `advice` says what a person can do; it is empty where nobody has to."""
 
     what: str
-    """`broker`, `certificate`, `endpoint`, `deployment`, `discovery`, `issuer` or `channel`."""
+    """`broker`, `certificate`, `endpoint`, `deployment`, `discovery`, `issuer`, `channel` or `source`."""
     vault: str
     name: str
     state: str
@@ -122,6 +125,7 @@ class Status:
                 *_deployments(transaction),
                 *_issuers(transaction.issuers.judged(_MOST), vaults),
                 *_channels(transaction, vaults, now),
+                *_sources(transaction, now),
             ]
             coming = [
                 Coming(vaults[care.vault_id], _name(transaction, care), care.act_at, care.lifecycle.reason, renewal)
@@ -152,7 +156,7 @@ def _discovered(transaction: SQLTransaction) -> Iterator[Trouble]:
 
 
 def _certificates(transaction: SQLTransaction, vaults: Mapping[int, str]) -> Iterator[Trouble]:
-    for health in (Health.EXPIRED, Health.NEEDS_PERSON, Health.NOT_DEPLOYED, Health.FAILING):
+    for health in (Health.REVOKED, Health.EXPIRED, Health.NEEDS_PERSON, Health.NOT_DEPLOYED, Health.FAILING):
         for care in transaction.lifecycles.unwell(health, _SHOWN):
             lifecycle, name = care.lifecycle, _name(transaction, care)
             vault = vaults.get(care.vault_id, "")
@@ -173,6 +177,8 @@ def _advice(care: Care, vault: str, name: str) -> str:
     match lifecycle.health:
         case Health.EXPIRED:
             return f"Renew it: certbroker certificate renew {of}. Disable it where nobody needs it any more."
+        case Health.REVOKED:
+            return f"Clients that check refuse it: see certbroker revocation show {of}, and make a new version."
         case Health.NEEDS_PERSON:
             return f"See certbroker certificate health {of}, and make a new version, or disable it."
         case Health.NOT_DEPLOYED:
@@ -267,6 +273,16 @@ def _channel(channel: Channel, vault: str, waiting: int, dead: int, now: datetim
     elif dead:
         advice = f"Have them delivered: certbroker channel retry {of}. Or see certbroker channel dead-letters {of}."
         yield Trouble("channel", vault, channel.name, "DeadLetters", f"{dead} events were not delivered.", advice)
+
+
+def _sources(transaction: SQLTransaction, now: datetime) -> Iterator[Trouble]:
+    """Those that say nothing that holds: of whom they tell it is not known whether they are revoked."""
+    for source in transaction.sources.unwell(SourceStatus.STALE, _SHOWN):
+        since = source.holding.failing_since
+        advice = ""
+        if since is not None and now - since >= _SOURCE_PATIENCE:
+            advice = "It is not known whether certificates are revoked: see certbroker revocation sources."
+        yield Trouble("source", "", source.url, "Unreachable", source.holding.problem, advice, since, source.act_at)
 
 
 def _name(transaction: SQLTransaction, care: Care) -> str:

@@ -34,12 +34,16 @@ _KNOWN: Final = {
 
 
 class Request(msgspec.Struct):
-    """What the process reads: a file with a CRL, who must have signed it (DER), and where to put the index."""
+    """What the process reads: a file with a CRL, who must have signed it (DER), and where to put the index.
+
+    `named` says that the operator has named the CRL himself.
+    """
 
     source: str
     issuer: bytes
     directory: str
     seconds: int
+    named: bool = False
 
 
 class Reply(msgspec.Struct):
@@ -61,17 +65,19 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        reply = read(Path(request.source).read_bytes(), request.issuer, Path(request.directory))
+        reply = read(Path(request.source).read_bytes(), request.issuer, Path(request.directory), named=request.named)
     except Refused as refusal:
         reply = Reply(error=str(refusal))
     sys.stdout.buffer.write(msgspec.msgpack.encode(reply))
 
 
-def read(data: bytes, issuer: bytes, directory: Path) -> Reply:
+def read(data: bytes, issuer: bytes, directory: Path, *, named: bool = False) -> Reply:
     """Check the list, write its index, and say what it says of itself. Raises Refused."""
     signer = x509.load_der_x509_certificate(issuer)
     try:
         crl = (x509.load_pem_x509_crl if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl)(data)
+        if not named:
+            _check_usage(signer)
         _check_signature(crl, signer)
         facts = _facts(crl)
         records, width = _records(crl)
@@ -80,15 +86,19 @@ def read(data: bytes, issuer: bytes, directory: Path) -> Reply:
     return Reply(facts, write(directory, records, width))
 
 
+def _check_usage(signer: x509.Certificate) -> None:
+    """RFC 5280 section 6.3.3 (f). Who names a CRL himself has said that the key may sign it."""
+    try:
+        usage = signer.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not usage.crl_sign:
+        raise Refused("The issuer's certificate does not allow it to sign CRLs.")
+
+
 def _check_signature(crl: x509.CertificateRevocationList, signer: x509.Certificate) -> None:
     if crl.issuer != signer.subject:
         raise Refused(f"The CRL is that of another issuer: {crl.issuer.rfc4514_string()[:200]}.")
-    try:
-        usage = signer.extensions.get_extension_for_class(x509.KeyUsage).value
-        if not usage.crl_sign:
-            raise Refused("The issuer's certificate does not allow it to sign CRLs.")
-    except x509.ExtensionNotFound:
-        pass
     try:
         algorithm, key = crl.signature_hash_algorithm, signer.public_key()
         if isinstance(algorithm, hashes.MD5 | hashes.SHA1):

@@ -20,10 +20,12 @@ from certbroker.store.operations import Operations
 from certbroker.store.outbox import Outbox
 from certbroker.store.overviews import Overviews
 from certbroker.store.publications import Publications
+from certbroker.store.revocation_sources import RevocationSources
 from certbroker.store.revocations import Revocations
 from certbroker.store.statement import Cursor
 from certbroker.store.totals import Totals
 from certbroker.store.vaults import Vaults
+from certbroker.store.watches import Watches
 
 
 class SQLTransaction:
@@ -47,8 +49,10 @@ class SQLTransaction:
         "overviews",
         "publications",
         "revocations",
+        "sources",
         "totals",
         "vaults",
+        "watches",
     )
 
     def __init__(self, cursor: Cursor) -> None:
@@ -64,6 +68,8 @@ class SQLTransaction:
         self.overviews = Overviews(cursor)
         self.publications = Publications(cursor)
         self.revocations = Revocations(cursor)
+        self.sources = RevocationSources(cursor)
+        self.watches = Watches(cursor)
         self.authorities = Authorities(cursor)
         self.discovery = Discovery(cursor)
         self.drills = Drills(cursor)

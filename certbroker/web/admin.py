@@ -25,9 +25,10 @@ from certbroker.web.admin_discovery import DiscoveryAdministration
 from certbroker.web.admin_drills import DrillAdministration
 from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
-from certbroker.web.status_json import checkup_json, status_json
+from certbroker.web.status_json import checkup_json, source_json, status_json
 
 _MAX_BODY: Final = 64 * 1024
+_MOST_SOURCES: Final = 1000
 
 Handler = Callable[[Caller, Request, bytes], Any]
 
@@ -83,6 +84,7 @@ class Administration:
             self._route("GET", "/admin/status", "BrokerStatus", self.status),
             self._route("POST", "/admin/doctor", "CheckupStart", self.start_checkup),
             self._route("GET", "/admin/doctor/{checkup}", "CheckupGet", self.see_checkup),
+            self._route("GET", "/admin/revocation/sources", "RevocationSourceList", self.list_sources),
             self._route("GET", "/admin/seal", "SealStatus", self.seal_status),
             self._route("POST", "/admin/seal/rotate", "SealRotate", self.rotate_seal),
             self._route("GET", "/admin/roles", "RoleList", self.list_roles),
@@ -124,6 +126,9 @@ class Administration:
 
     def see_checkup(self, caller: Caller, request: Request, body: bytes) -> Any:
         return checkup_json(self._broker.doctor.seen(request.path_params["checkup"]))
+
+    def list_sources(self, caller: Caller, request: Request, body: bytes) -> Any:
+        return {"value": [source_json(source) for source in self._broker.watching.listing(_MOST_SOURCES)]}
 
     def seal_status(self, caller: Caller, request: Request, body: bytes) -> Any:
         return asdict(self._broker.rotation.status())

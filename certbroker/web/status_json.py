@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from certbroker.domain.budget import Bucket, Level
+from certbroker.domain.revocation_sources import Source
 from certbroker.services.doctor import Checkup
 from certbroker.services.status import Coming, Report, Trouble
 
@@ -44,6 +45,25 @@ def checkup_json(checkup: Checkup) -> dict[str, Any]:
         for each in list(checkup.found)
     ]
     return {"id": checkup.id, "done": done, "found": found}
+
+
+def source_json(source: Source) -> dict[str, Any]:
+    """Who says whether certificates are revoked, and how it is."""
+    holding = source.holding
+    facts = None if holding.base is None else (holding.news or holding.base).facts
+    return _present({
+        "url": source.url,
+        "kind": source.kind.value,
+        "status": source.status.value,
+        "entries": None if holding.base is None else holding.base.facts.entries,
+        "number": None if facts is None or facts.number is None else str(facts.number),
+        "this_update": None if facts is None else _seconds(facts.this_update),
+        "fresh_until": _seconds(holding.fresh_until),
+        "confirmed": _seconds(holding.confirmed),
+        "failing_since": _seconds(holding.failing_since),
+        "next_try": _seconds(source.act_at),
+        "problem": holding.problem or holding.delta_problem,
+    })  # fmt: skip
 
 
 def _trouble(trouble: Trouble) -> dict[str, Any]:

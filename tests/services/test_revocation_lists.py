@@ -115,6 +115,16 @@ def test_a_list_whose_signature_can_be_forged_is_refused(
         take_in(lists, OpenSSLCA(tmp_path / "ca", authority).crl("sha1"), authority.certificate)
 
 
+def test_an_issuer_that_may_not_sign_lists_does_so_only_where_the_operator_says_so(tmp_path: Path) -> None:
+    usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
+    mine = Authority(more=[(usage, True)])
+    listed = crl(mine.certificate, mine.key)
+
+    with pytest.raises(Refused, match="does not allow it to sign CRLs"):
+        read(listed, der(mine.certificate), tmp_path)
+    assert read(listed, der(mine.certificate), tmp_path, named=True).facts is not None
+
+
 def test_an_index_that_was_changed_on_disk_is_not_used(
     tmp_path: Path, lists: RevocationLists, authority: Authority
 ) -> None:

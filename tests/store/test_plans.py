@@ -36,6 +36,10 @@ SMALL = (
     "lifecycles_health",
     "endpoints_amiss",
     "VIRTUAL TABLE",
+    "revocation_sources_passing",
+    "revocation_sources_unwell",
+    "revocation_sources_lists",
+    "revocation_watches_standing",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -66,7 +67,12 @@ class Identity:
 class Authority:
     """A certification authority, below another one if that is given."""
 
-    def __init__(self, name: str = "Test CA", above: Authority | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "Test CA",
+        above: Authority | None = None,
+        more: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    ) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self._above = above
         self.certificate: x509.Certificate = _sign(
@@ -75,7 +81,7 @@ class Authority:
             above.certificate.subject if above else _name(name),
             above.key if above else self.key,
             timedelta(days=3650),
-            [(x509.BasicConstraints(ca=True, path_length=None), True)],
+            [(x509.BasicConstraints(ca=True, path_length=None), True), *more],
         )
 
     @property
@@ -98,12 +104,18 @@ class Authority:
         signed = _sign(_name(name), key.public_key(), self.certificate.subject, self.key, life, extensions)
         return Identity(key, signed, self.path)
 
-    def answer(self, csr: bytes, life: timedelta = timedelta(days=90), now: datetime | None = None) -> x509.Certificate:
-        """The certificate for a PKCS#10 request in DER."""
+    def answer(
+        self,
+        csr: bytes,
+        life: timedelta = timedelta(days=90),
+        now: datetime | None = None,
+        more: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    ) -> x509.Certificate:
+        """The certificate for a PKCS#10 request in DER, with `more` extensions than were asked for."""
         request = x509.load_der_x509_csr(csr)
         public = request.public_key()
         assert isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
-        extensions = [(extension.value, extension.critical) for extension in request.extensions]
+        extensions = [*((extension.value, extension.critical) for extension in request.extensions), *more]
         return _sign(request.subject, public, self.certificate.subject, self.key, life, extensions, now)
 
 

@@ -64,6 +64,18 @@ ELSEWHERE = {
     **{
         f"publishing.{step}": "tests/publication/test_kill.py" for step in ("numbered", "signed", "stored", "published")
     },
+    **{
+        f"watch.{step}": "tests/faults/test_kill_watch.py"
+        for step in (
+            "fetch.before",
+            "fetch.after-call",
+            "fetch.recorded",
+            "check.before",
+            "check.after",
+            "pass.before",
+            "pass.after",
+        )
+    },
     "acme.abandon.before": "tests/acme/test_abandoning.py",
     "acme.abandon.after-call": "tests/acme/test_abandoning.py",
 }

@@ -20,11 +20,13 @@ class Mortal:
         trust = [pebble.ca_path]
         self.broker = DevBroker(directory, http01_port=pebble.http_port, trust=trust, launch=zygote.launch)
         self.wire = Wire(self.broker)
+        self.environment: dict[str, str] = {}
 
     def start(self, point: str | None = None, count: int = 1) -> None:
         """Live from now on, up to a point."""
         self.broker.kill_if_running()
-        self.broker.environment = {} if point is None else {"CERTBROKER_FAILPOINT": f"{point}:{count}:kill"}
+        armed = {} if point is None else {"CERTBROKER_FAILPOINT": f"{point}:{count}:kill"}
+        self.broker.environment = self.environment | armed
         self.broker.start()
 
     @property

@@ -15,14 +15,17 @@ from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from pebble.launcher import Pebble
 from pebble.loopback import HOST, free_ports
 from tests.support.certificates import Authority, Key, pem
 
-Entries = Iterable[tuple[int, x509.ReasonFlags | None]]
+Entry = tuple[int, x509.ReasonFlags | None]
+Entries = Iterable[Entry]
 Extensions = Iterable[tuple[x509.ExtensionType, bool]]
 
 
@@ -186,7 +189,8 @@ class Publisher:
                 pass
             request.close_connection = True
             return
-        request.send_header("content-length", "0" if fresh else str(len(content)))
+        if "content-length" not in page.headers:
+            request.send_header("content-length", "0" if fresh else str(len(content)))
         request.end_headers()
         if not fresh:
             request.wfile.write(content)
@@ -240,9 +244,9 @@ class OpenSSLCA:
         self._run("ca", "-gencrl", "-config", str(self._directory / "ca.cnf"), "-md", digest, "-out", str(out))
         return x509.load_pem_x509_crl(out.read_bytes()).public_bytes(Encoding.DER)
 
-    def respond(self) -> str:
-        """Answer OCSP from now on; the URL."""
-        port = free_ports(1)[0]
+    def respond(self, port: int = 0) -> str:
+        """Answer OCSP from now on, by the database as it is now; the URL."""
+        port = port or free_ports(1)[0]
         files = [str(self._directory / name) for name in ("index.txt", "ca.pem", "ca.key")]
         command = ["openssl", "ocsp", "-port", str(port), "-index", files[0], "-CA", files[1], "-rsigner", files[1]]
         command += ["-rkey", files[2], "-ndays", "1"]
@@ -277,3 +281,11 @@ class OpenSSLCA:
 
     def _run(self, *arguments: str) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+def pebble_crl(pebble: Pebble, *entries: Entry, number: int) -> bytes:
+    """A CRL that the test CA's own intermediate has signed."""
+    issuer = x509.load_pem_x509_certificate(pebble.management.intermediate())
+    key = load_pem_private_key(pebble.management.intermediate_key(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+    return crl(issuer, key, entries, number=number)

@@ -11,11 +11,13 @@ from typing import Any
 from certbroker.domain.objects import Kind
 from certbroker.services.lifecycles import LifecycleView
 from certbroker.web.akv.routes import Call, Route, Router
+from certbroker.web.akv.watching import standing_json
 from certbroker.web.http import Response
 
 
 def get_lifecycle(call: Call) -> Response:
-    return Response(200, lifecycle_json(call, call.broker.lifecycles.view(call.vault, call.name)))
+    found = lifecycle_json(call, call.broker.lifecycles.view(call.vault, call.name))
+    return Response(200, found | {"revocation": standing_json(call.broker.watching.view(call.vault, call.name))})
 
 
 def lifecycle_json(call: Call, view: LifecycleView) -> dict[str, Any]:

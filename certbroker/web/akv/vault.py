@@ -27,6 +27,7 @@ from certbroker.web.akv import (
     lifecycle,
     revocation,
     secrets,
+    watching,
 )
 from certbroker.web.akv.ids import Links
 from certbroker.web.akv.routes import Call, Route, Router, TakesLong
@@ -50,6 +51,7 @@ MODULES: Final = (
     issuers,
     certificates,
     revocation,
+    watching,
     authorities,
     channels,
     health,

@@ -49,6 +49,10 @@ def test_every_route_is_walked(walked: str) -> None:
     for number, name in enumerate(_NAMES, 1):
         assert re.search(rf"^{number}  ", walked, re.MULTILINE)
         assert re.search(rf"^{name} .* [0-9A-F]{{8}}… +\d+\.\d\d s$", walked, re.MULTILINE), name
+    assert re.search(r"found +The certificate was revoked .* \(keyCompromise\), says http://127\.0\.0\.1:", walked)
+    replaced = re.search(r"replaced +([0-9A-F]{8})… by ([0-9A-F]{8})…", walked)
+    assert replaced is not None
+    assert replaced[1] != replaced[2]
     assert 6 == len(re.findall(r"^ +thumbprint +[0-9A-F]{40}", walked, re.MULTILINE))
     assert "The CA is validating" in walked
 

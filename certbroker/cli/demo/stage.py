@@ -18,6 +18,7 @@ from typing import Final, Self
 from rich.console import Console
 
 from certbroker.cli.client import Connection, Credentials
+from certbroker.cli.demo.revoking import ISSUER, CRLServer
 from pebble import Pebble, PebbleError, find_pebble
 
 _START_SECONDS: Final = 60
@@ -37,7 +38,8 @@ class Stage:
     def __init__(self, directory: Path, hook: Path) -> None:
         self.directory = directory
         self.env: dict[str, str] = {}
-        self.ca = Pebble(directory / "pebble") if find_pebble() else None
+        self.ca = Pebble(directory / "pebble", rsa=True) if find_pebble() else None
+        self.list = CRLServer()
         self._hook = hook
         self._log = directory / "broker.log"
         self._broker: subprocess.Popen[bytes] | None = None
@@ -59,6 +61,7 @@ class Stage:
             if self.ca is not None:
                 try:
                     self.ca.start()
+                    self.list.publish(self.ca.management)
                 except PebbleError as error:
                     raise StageError(str(error)) from None
             self._wait_for(broker)
@@ -104,6 +107,9 @@ class Stage:
             # The demo's names exist in the test CA's DNS only.
             environment["CERTBROKER_EGRESS__RESOLVERS"] = json.dumps([self.ca.dns_address])
             hook = shlex.join([sys.executable, str(self._hook), str(self.ca.dns.http.port)])
+            # Its certificates do not say where its CRL is.
+            named = {"pebble": {"issuer": ISSUER, "crl": self.list.url}}
+            environment["CERTBROKER_REVOCATION__SOURCES"] = json.dumps(named)
             command += ["--http01-port", str(self.ca.http_port), "--trust", str(self.ca.ca_path)]
             command += ["--dns", f"{DNS_PUBLISHER}={hook}"]
         # The process group is its own, so that Ctrl-C reaches us alone and we end everything in order.
@@ -126,6 +132,7 @@ class Stage:
         # A second Ctrl-C must not leave the other half running.
         before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
         try:
+            self.list.stop()
             if self.ca is not None:
                 self.ca.stop()
             if self._broker is not None and self._broker.poll() is None:

@@ -15,13 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from certbroker.cli import waiting
-from certbroker.cli.client import Client, CommandFailed, Connection
+from certbroker.cli.client import Client, CommandFailed, Connection, ExitCode
 from certbroker.cli.demo.outside_ca import OutsideCA
 from certbroker.cli.demo.stage import DNS_PUBLISHER, Stage
 from certbroker.cli.leaf import Leaf, read_leaf
 from certbroker.cli.output import remaining
 
 _DOMAIN: Final = "shop.example"
+
+_REPLACED_SECONDS: Final = 30
+_POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Walk:
 
     def __init__(self, stage: Stage, connection: Connection, console: Console) -> None:
         self._ca = stage.ca
+        self._list = stage.list
         self._vault: Client = connection.vault(stage.url)
         self._console = console
         self._outside = OutsideCA()
@@ -77,6 +81,8 @@ class Walk:
             else:
                 landed.append(arrived)
                 self._console.print(_details(arrived))
+        if any(each.route.take == self._by_http for each in landed):
+            failed += not self._see_revocation(len(self._routes) + 1)
         self._console.print()
         self._console.print(_summary(landed))
         total = sum(each.seconds for each in landed)
@@ -88,6 +94,40 @@ class Walk:
         route.take(route.name)
         view = self._vault.get(f"/certificates/{route.name}/")
         return Landed(route, read_leaf(base64.b64decode(view["cer"])), time.monotonic() - began)
+
+    def _see_revocation(self, number: int) -> bool:
+        """The CA revokes what it has issued, and nobody tells the broker."""
+        self._console.print(f"\n[bold]{number}  Revoked by its CA: found in its CRL, replaced with another key[/bold]")
+        began = time.monotonic()
+        try:
+            found, before, after = self._revoked("acme-http")
+        except CommandFailed as failure:
+            self._console.print(f"   [red]✗ {escape(failure.code)} {escape(str(failure))}[/red]")
+            return False
+        rows: dict[str, str | Text] = {
+            "found": found,
+            "replaced": f"{before.sha1[:8]}… by {after.sha1[:8]}…",
+            "took": f"{time.monotonic() - began:.2f} s",
+        }
+        self._console.print(_rows(rows))
+        return True
+
+    def _revoked(self, name: str) -> tuple[str, Leaf, Leaf]:
+        """What was found, and the certificate before and after. Raises CommandFailed."""
+        assert self._ca is not None
+        path = f"/certificates/{name}/"
+        before = read_leaf(base64.b64decode(self._vault.get(path)["cer"]))
+        self._list.publish(self._ca.management, int(before.serial.replace(":", ""), 16))
+        self._console.print("   [dim]the CA publishes a CRL that has the certificate on it[/dim]")
+        found = self._vault.post(f"{path}revocation/check")["reason"]
+        after = before
+        end = time.monotonic() + _REPLACED_SECONDS
+        while after.sha1 == before.sha1 and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+            after = read_leaf(base64.b64decode(self._vault.get(path)["cer"]))
+        if after.sha1 == before.sha1:
+            raise CommandFailed(ExitCode.REFUSED, f"It was not replaced within {_REPLACED_SECONDS} s: {found}")
+        return found, before, after
 
     def _self_signed(self, name: str) -> None:
         self._create(name, "Self", [f"intranet.{_DOMAIN}"])
@@ -137,18 +177,21 @@ class Walk:
 
 
 def _details(landed: Landed) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
     leaf = landed.leaf
-    rows: dict[str, str | Text] = {
+    return _rows({
         "names": ", ".join(leaf.names),
         "issuer": leaf.issuer,
         "not after": remaining(leaf.not_after),
         "thumbprint": leaf.sha1,
         "took": f"{landed.seconds:.2f} s",
-    }
+    })  # fmt: skip
+
+
+def _rows(rows: dict[str, str | Text]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
     for number, (label, value) in enumerate(rows.items()):
         table.add_row("  [green]✓[/green]" if number == 0 else "", label, value)
     return table

@@ -18,6 +18,7 @@ from benchmarks.footprint import footprint
 from benchmarks.mass_revocation import mass_revocation
 from benchmarks.private_ca import private_ca
 from benchmarks.reads import read_secret
+from benchmarks.revocation import revocation
 from benchmarks.row import Row
 from benchmarks.scale import scale
 from benchmarks.self_signed import self_signed
@@ -32,6 +33,7 @@ SCENARIOS: dict[str, Callable[[Path], Row | list[Row]]] = {
     "footprint": footprint,
     "scale": scale,
     "mass_revocation": mass_revocation,
+    "revocation": revocation,
 }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import secrets
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 from urllib.parse import urlsplit
 
 from certbroker import notify
@@ -85,12 +86,18 @@ from certbroker.store.transaction import SQLTransaction
 from certbroker.unsealing import open_seal, setting
 from certbroker.web.hosts import Hosts
 
+# Linux counts the time in which the machine sleeps in one clock only.
+_PASSED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def passed(self) -> timedelta:
+        return timedelta(seconds=time.clock_gettime(_PASSED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,13 +39,18 @@ FIRST = "First"
 
 
 class BrokerClock:
-    """What the broker takes for the time."""
+    """What the broker takes for the time, and the time that has really passed since the start."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
+        self.skew = timedelta(0)
+        self._start = moment
 
     def now(self) -> datetime:
         return self.moment
+
+    def passed(self) -> timedelta:
+        return self.moment - self.skew - self._start
 
 
 class Site:

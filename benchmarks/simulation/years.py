@@ -65,7 +65,8 @@ class Simulation:
 
     def _wake(self) -> None:
         """One moment: what people and the engine do at it."""
-        self._clock.moment = self.now + self.world.skew(self.now)
+        self._clock.skew = self.world.skew(self.now)
+        self._clock.moment = self.now + self._clock.skew
         while self._to_ask and self._to_ask[-1].at <= self.now:
             self.site.ask(self._to_ask.pop())
         if self.now >= self._next_chores or (self._chores and self.now >= self._chores[-1]):

@@ -6,7 +6,8 @@ and how many orders in progress will take a place if a certificate comes of them
 
 - In any time no more is taken than `burst` and what came back meanwhile, whatever is asked for and in which order.
 - A clock that goes back never gives anything back, and locks nobody out for longer than the limit's period: a bucket is
-  never emptier than empty. A clock that goes forward gives back what the time that it pretends to have passed would.
+  never emptier than empty. A clock that goes forward would give back what the time that it pretends to have passed
+  does; the governor moves levels along with it.
 
 A hold is the CA's own word that it wants to be left alone: it binds everybody, whatever is left of a budget.
 """

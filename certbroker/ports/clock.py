@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 
 class Clock(Protocol):
@@ -11,4 +11,13 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The present moment, aware, in UTC."""
+        ...
+
+
+@runtime_checkable
+class CountsTime(Protocol):
+    """A clock that also counts the time that passes, which nobody can set."""
+
+    def passed(self) -> timedelta:
+        """Since some moment before the process began. It goes on while the machine sleeps, as far as it can tell."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -34,6 +35,7 @@ from certbroker.domain.budget import (
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.governor import BudgetState
+from certbroker.services.clock_jumps import ClockJumps
 from certbroker.services.registered_domains import registered_domain
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
@@ -50,10 +52,12 @@ class Governor:
     def __init__(self, store: SQLiteStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._jumps = ClockJumps(clock)
+        self._lock = threading.Lock()
 
     def admit(self, order: PlannedOrder, limits: Limits) -> Refusal | None:
         wanted = _claims(order, limits)
-        now = self._clock.now()
+        now = self._now()
         failpoint("governor.admit.before")
         refused = self._store.write(lambda transaction: _admit(transaction, order, wanted, now))
         failpoint("governor.admit.after")
@@ -62,7 +66,7 @@ class Governor:
         return refused
 
     def issued(self, order: PlannedOrder, limits: Limits) -> None:
-        now = self._clock.now()
+        now = self._now()
 
         def work(transaction: SQLTransaction) -> None:
             reserved = transaction.budgets.reservations(order.operation_id, order.step, order.ca)
@@ -82,7 +86,7 @@ class Governor:
         failpoint("governor.issued.after")
 
     def failed(self, order: PlannedOrder, limits: Limits, names: Sequence[str]) -> None:
-        now = self._clock.now()
+        now = self._now()
 
         def work(transaction: SQLTransaction) -> None:
             if not transaction.budgets.reservations(order.operation_id, order.step, order.ca):
@@ -102,7 +106,7 @@ class Governor:
 
     def hold(self, order: PlannedOrder, scope: Scope, names: Sequence[str], until: datetime, reason: str) -> None:
         buckets = _held_buckets(order, scope, names)
-        now = self._clock.now()
+        now = self._now()
 
         def work(transaction: SQLTransaction) -> None:
             for bucket in buckets:
@@ -148,9 +152,22 @@ class Governor:
 
     def tidy(self) -> None:
         """Forget what is whole again."""
-        now = self._clock.now()
+        now = self._now()
         if self._store.glance().budgets.has_expired(now):
             self._store.write(lambda transaction: transaction.budgets.expire(now))
+
+    def _now(self) -> datetime:
+        """The time, after everything that waits for a time has been moved along with a clock that was set.
+
+        Nothing is given back for time that has not passed, and nobody waits for longer because the clock was put right.
+        """
+        with self._lock:
+            now = self._clock.now()
+            jump = self._jumps.since_last(now)
+            if jump is not None:
+                self._store.write(lambda transaction: transaction.budgets.shift(jump.expected, jump.by))
+                _log.warning("the clock was set; rate budgets go along with it", seconds=jump.by.total_seconds())
+        return now
 
 
 def _admit(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, delete, func, literal_column
+from sqlalchemy import and_, bindparam, case, delete, func, literal_column, update
 from sqlmodel import col
 
 from certbroker.domain.budget import WHOLE, Bucket, Level, Scope
@@ -33,6 +33,13 @@ _HELD = Statement(
     .where(col(_b.held_until) > bindparam("now"), col(_b.held_until) > literal_column("0"))
     .order_by(col(_b.held_until).desc())
     .limit(bindparam("count"))
+)
+_MOVED = {
+    name: case((column > bindparam("after"), column + bindparam("by")), else_=column)
+    for name, column in (("full_at", col(_b.full_at)), ("held_until", col(_b.held_until)))
+}
+_SHIFT = Statement(
+    update(_b).where(col(_b.over_at) > bindparam("after")).values(over_at=col(_b.over_at) + bindparam("by"), **_MOVED)
 )
 _FORGET = Statement(delete(_b).where(col(_b.over_at) <= bindparam("now")))
 
@@ -106,6 +113,10 @@ class Budgets:
     def release(self, operation: str, step: str, ca: str) -> None:
         """Forget what an order has reserved."""
         _RELEASE.run(self._cursor, operation=operation, step=step, ca=ca)
+
+    def shift(self, after: datetime, by: timedelta) -> None:
+        """Move what lies after a moment."""
+        _SHIFT.run(self._cursor, after=micros(after), by=by // timedelta(microseconds=1))
 
     def has_expired(self, now: datetime) -> bool:
         """Whether there is something to `expire`."""

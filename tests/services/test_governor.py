@@ -17,7 +17,7 @@ from certbroker.ports import governor as port
 from certbroker.services.governor import Governor
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
-from tests.support.clock import SteppedClock
+from tests.support.clock import CountingClock, SteppedClock
 
 CA = "https://ca.example/directory"
 HOUR = timedelta(hours=1)
@@ -167,6 +167,68 @@ def test_a_hold_stops_what_it_is_about_and_nothing_else(
         assert governor.pause("https://other.example/") is None
     clock.forward(HOUR)
     assert governor.admit(held, LIMITS) is None
+
+
+class TestClockThatIsSet:
+    """Budgets under a clock that is set while time passes otherwise."""
+
+    @pytest.fixture
+    def clock(self) -> CountingClock:
+        return CountingClock()
+
+    @pytest.mark.parametrize("by", [10 * DAY, HOUR, -HOUR, -10 * DAY])
+    def test_nothing_is_given_back_for_time_that_has_not_passed_and_nobody_waits_longer(
+        self, governor: Governor, clock: CountingClock, by: timedelta
+    ) -> None:
+        limits = Limits(names=limit(1, 7 * DAY))
+        governor.admit(order("a", "example.com"), limits)
+        governor.issued(order("a", "example.com"), limits)
+        clock.forward(DAY)
+        governor.tidy()
+        clock.set(by)
+
+        refused = governor.admit(order("b", "example.com"), limits)
+        assert refused is not None
+        assert 6 * DAY <= refused.retry_at - clock.now() <= 6 * DAY + timedelta(minutes=6)
+        clock.forward(6 * DAY)
+        assert governor.admit(order("b", "example.com"), limits) is None
+
+    @pytest.mark.parametrize("by", [10 * DAY, -10 * DAY])
+    def test_a_clock_that_is_put_right_again_changes_nothing(
+        self, governor: Governor, clock: CountingClock, by: timedelta
+    ) -> None:
+        until = clock.now() + 5 * HOUR
+        governor.hold(order("a"), Scope.CA, (), until, "slow down")
+        clock.set(by)
+        governor.tidy()
+        assert [until + by] == [level.held_until for _, level in governor.holds()]
+        clock.set(-by)
+        governor.tidy()
+
+        assert [until] == [level.held_until for _, level in governor.holds()]
+
+    def test_a_clock_that_is_put_right_little_by_little_is_followed(
+        self, governor: Governor, clock: CountingClock
+    ) -> None:
+        until = clock.now() + HOUR
+        governor.hold(order("a"), Scope.CA, (), until, "slow down")
+        for _ in range(30):
+            clock.set(timedelta(seconds=59))
+            governor.tidy()
+
+        assert [until] == [level.held_until for _, level in governor.holds()]
+
+    def test_what_was_whole_before_stays_whole(self, store: SQLiteStore, clock: CountingClock) -> None:
+        limits = Limits(failures=limit(5, HOUR))
+        governor = Governor(store, clock)
+        governor.admit(order("a", "example.com"), limits)
+        governor.failed(order("a", "example.com"), limits, ["example.com"])
+        clock.forward(2 * HOUR)
+        clock.set(DAY)
+        governor.admit(order("b", "example.com"), limits)
+
+        states = governor.explain(CA, "account", ["example.com"], limits)
+        assert [5] == [state.left for state in states if state.scope is Scope.NAME]
 
 
 def test_an_order_that_was_admitted_still_obeys_a_hold(governor: Governor, clock: SteppedClock) -> None:

@@ -16,3 +16,23 @@ class SteppedClock:
 
     def forward(self, by: timedelta) -> None:
         self.moment += by
+
+
+class CountingClock(SteppedClock):
+    """One that can also be set, while it counts the time that passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed = timedelta(hours=1)
+
+    def passed(self) -> timedelta:
+        return self._passed
+
+    def forward(self, by: timedelta) -> None:
+        """Time passes."""
+        super().forward(by)
+        self._passed += by
+
+    def set(self, by: timedelta) -> None:
+        """Somebody sets the clock."""
+        super().forward(by)

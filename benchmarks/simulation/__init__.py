@@ -5,5 +5,5 @@ issuer   the issuer kind that asks them               site         a broker that
 ideal    how many orders there should be              watch        what is seen from outside of the broker
 memory   the store, without what only threads and disks need
 years    the loop over the years
-record, picture, svg    what is kept of a run, and drawn
+record   what is kept of a run                        picture, svg, page   what is drawn and written of it
 """

@@ -1,17 +1,12 @@
 """The years of a run in one picture, drawn from its record.
 
-    python -m benchmarks.simulation.picture build/simulation.json docs/explanation/ten-years.svg
-
 Weeks go from left to right through everything; what happened to the site is above, how it went below.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.simulation.record import Record
@@ -188,7 +183,7 @@ def _head(record: Record) -> Iterator[str]:
         (f"{figures['expired']}", "expired while a CA was up", "good"),
         (f"{figures['limit_violations']}", "refused because of a limit", "good"),
         (f"{figures['outages']}", f"outages, {figures['outage_hours'] / 24:,.0f} days in all", ""),
-        (_hours(figures["incident_replaced_hours"]), "for all that was revoked", ""),
+        (hours(figures["incident_replaced_hours"]), "for all that was revoked", ""),
     )
     width, gap = (_WIDTH - 64 - 5 * 12) / 6, 12
     for number, (figure, words, style) in enumerate(tiles):
@@ -322,7 +317,7 @@ def _subtitle(record: Record) -> str:
     figures = record["figures"]
     return (
         f"The real engine and store under a clock moved by hand, against two simulated CAs that enforce their limits: "
-        f"{figures['seconds'] / 60:,.0f} minutes for all of it."
+        f"{figures['cpu_seconds'] / 60:,.0f} minutes of CPU."
     )
 
 
@@ -335,12 +330,12 @@ def _told(record: Record) -> str:
         f"of their limits. There were {figures['outages']} outages, {figures['clock_jumps']} times at which the clock "
         f"was wrong, {figures['suspends']} days asleep, and one mass revocation, after which "
         f"{figures['incident_certificates']} certificates were replaced within "
-        f"{_hours(figures['incident_replaced_hours'])}. From top to bottom: what happened; certificates made each week "
+        f"{hours(figures['incident_replaced_hours'])}. From top to bottom: what happened; certificates made each week "
         f"by reason; certificates by health; how much of each limit was used; the least life left at a renewal."
     )
 
 
-def _hours(hours: float | None) -> str:
+def hours(hours: float | None) -> str:
     return "none" if hours is None else f"{hours:,.0f} h"
 
 
@@ -348,12 +343,3 @@ def _round_up(value: float) -> float:
     """The next number that is easy to divide by four."""
     step = 10.0 ** max(0, len(str(int(value))) - 2) * 4
     return max(4.0, -(-value // step) * step)
-
-
-def main() -> None:
-    source, target = map(Path, sys.argv[1:3])
-    target.write_text(draw_picture(json.loads(source.read_text())))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
+from benchmarks.simulation.page import write_page
 from benchmarks.simulation.picture import draw_picture
 from benchmarks.simulation.record import write_record
 from benchmarks.simulation.svg import Box, outline, steps
@@ -57,6 +60,33 @@ def test_a_picture_has_title_description_and_every_part_of_the_story(record: dic
     assert len(record["jumps"]) <= drawn.count("clock")
     for each in ("suggested", "planned", "first", "incident", "healthy", "used", "left", "struck"):
         assert each in drawn, each
+
+
+def test_a_page_gets_the_figures_in_its_place_and_the_picture_beside_it(record: dict[str, Any], tmp_path: Path) -> None:
+    page = tmp_path / "years.md"
+    page.write_text("# Years\n\n<!-- figures -->\nold\n<!-- end of figures -->\n\nMore.\n")
+    write_page(record, page)
+    written = page.read_text()
+
+    assert written.startswith("# Years\n\n<!-- figures -->\n| | |\n")
+    assert written.endswith("|\n<!-- end of figures -->\n\nMore.\n")
+    assert "| run by | `make simulate YEARS=0.5 CERTS=12` |" in written
+    assert "old" not in written
+    assert draw_picture(record) == (tmp_path / "years.svg").read_text()
+    write_page(record, page)
+    assert written == page.read_text()
+    page.write_text("# Years\n")
+    with pytest.raises(ValueError, match="no place for figures"):
+        write_page(record, page)
+
+
+def test_the_documented_picture_and_its_page_are_of_the_same_run() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "ten-years.md"
+    described = _text(fromstring(page.with_suffix(".svg").read_text()), "desc")
+    orders = re.match(r"([\d,]+) orders were made where ([\d,]+) are ideal", described)
+
+    assert orders is not None
+    assert f"| orders | {orders[1]}, where {orders[2]} are ideal |" in page.read_text()
 
 
 def test_nothing_is_drawn_outside_of_the_picture(record: dict[str, Any]) -> None:

@@ -86,6 +86,37 @@ def test_a_self_signed_certificate_that_was_acknowledged_is_completed(
         assert 1 == len(mortal.wire.versions(name))
 
 
+@pytest.mark.parametrize(
+    ("point", "count"), [("store.before-commit", 20), ("store.after-commit", 20), ("operation.settle.before", 2)]
+)
+def test_a_private_ca_has_in_its_ledger_what_the_vault_has_and_nothing_else(
+    mortal: Mortal, point: str, count: int
+) -> None:
+    base = f"ca-{point}".replace(".", "-")
+    mortal.broker.start()
+    mortal.wire.ok("POST", f"/authorities/{base}/create", {"subject": f"CN={base}"})
+    issuer = {"provider": "PrivateCA", "org_details": {"id": f"ca={base}"}}
+    mortal.wire.ok("PUT", f"/certificates/issuers/{base}", issuer)
+    mortal.broker.stop()
+    mortal.start(point, count)
+
+    answered, last = _until_death(
+        mortal,
+        lambda number: mortal.wire.try_to(
+            "POST", f"/certificates/{base}-{number}/create", creation(base, f"n{number}.example.org")
+        ),
+    )
+    mortal.start()
+    known = [number for number in (*answered, last) if mortal.wire.pending(f"{base}-{number}") is not None]
+    for number in known:
+        mortal.wire.completed(f"{base}-{number}")
+    kept = {f"{mortal.wire.stored(f'{base}-{number}').certificate.serial_number:x}" for number in known}
+
+    assert answered == [number for number in known if number != last]
+    assert kept == {entry["serial"] for entry in mortal.wire.ok("GET", f"/authorities/{base}/issued")["value"]}
+    assert [1] * len(known) == [len(mortal.wire.versions(f"{base}-{number}")) for number in known]
+
+
 @pytest.mark.parametrize(("point", "count"), POINTS)
 def test_a_merge_is_done_or_can_be_repeated(mortal: Mortal, point: str, count: int) -> None:
     base = f"merge-{point}".replace(".", "-")

@@ -19,6 +19,7 @@ from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.objects import Vault
 from certbroker.notify.mail import try_out
 from certbroker.services import doctor as doctors
+from certbroker.services.authorities import NewAuthority
 from certbroker.services.doctor import Checkup, Doctor, Wanted
 from certbroker.services.issuers import IssuerChanges
 from certbroker.store import migrations
@@ -57,6 +58,30 @@ def test_an_engine_that_stands_still_is_found(core: Core, stopwatch: Stopwatch) 
     found = ended(core.broker.doctor)
 
     assert Grade.FAIL == found["engine"].grade
+
+
+def test_the_ca_behind_an_issuer_is_looked_at(core: Core, caller: Caller, vault: Vault) -> None:
+    for name, days in (("long", 3650), ("short", 100)):
+        core.broker.authorities.create(caller, vault, name, NewAuthority(f"CN={name}", days=days))
+    for name in ("long", "short", "nobody"):
+        changes = IssuerChanges(provider="PrivateCA", organization_id=f"ca={name}")
+        core.broker.issuers.set(caller, vault, name, changes)
+    checkup = core.broker.doctor.start(Wanted())
+    _wait(checkup)
+    found = [each for each in checkup.found if each.what.startswith("issuer")]
+
+    assert {
+        ("long", Grade.OK, "signs, until"),
+        ("long", Grade.WARN, "nothing is published"),
+        ("short", Grade.WARN, "expires on"),
+        ("short", Grade.WARN, "nothing is published"),
+        ("nobody", Grade.FAIL, "no CA named 'nobody'"),
+    } == {
+        (each.what.split()[1], each.grade, part)
+        for each in found
+        for part in ("signs, until", "nothing is published", "expires on", "no CA named 'nobody'")
+        if part in each.detail
+    }
 
 
 def test_a_damaged_database_is_found(tmp_path: Path) -> None:

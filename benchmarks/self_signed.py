@@ -40,7 +40,7 @@ def self_signed(scratch: Path) -> list[Row]:
         ours = target(broker)
         with closing(Poller(ours)) as poller:
             latencies = [_one(ours, poller, f"one-{n}") * 1000 for n in range(20)]
-            rates = [(_many(ours, poller, turn), _bare(scratch / f"self{turn}.db")) for turn in range(_ROUNDS)]
+            rates = [(many(ours, poller, f"many{turn}"), _bare(scratch / f"self{turn}.db")) for turn in range(_ROUNDS)]
     ratio = median(mine / base for mine, base in rates)
     return [
         Row("self_signed_latency_ms", median(latencies), "ms"),
@@ -57,18 +57,18 @@ def _one(ours: Target, poller: Poller, name: str) -> float:
     return time.perf_counter() - started - connecting
 
 
-def _many(ours: Target, poller: Poller, turn: int) -> float:
+def many(ours: Target, poller: Poller, prefix: str, body: bytes = _BODY) -> float:
     """Certificates a second, when this many are asked for at once, and each is asked about until it is complete."""
-    names = [f"many{turn}-{n:03}" for n in range(_MANY)]
+    names = [f"{prefix}-{n:03}" for n in range(_MANY)]
     answers: list[bytes] = []
-    result = uvloop.run(drive(ours, _until_complete(ours, names, answers), 32, bodies=answers))
+    result = uvloop.run(drive(ours, _until_complete(ours, names, body, answers), 32, bodies=answers))
     assert set(result.statuses) == {200, 202}, result.statuses
     for name in names:
         assert poller.get(f"/certificates/{name}/?{VERSION}")[1]["cer"], name
     return _MANY / result.seconds
 
 
-def _until_complete(ours: Target, names: list[str], answers: list[bytes]) -> Iterator[bytes]:
+def _until_complete(ours: Target, names: list[str], body: bytes, answers: list[bytes]) -> Iterator[bytes]:
     """Requests for certificates, and then for each operation that was acknowledged, until it has completed."""
     unasked, unfinished = deque(names), set(names)
     acknowledged: deque[str] = deque()
@@ -81,7 +81,7 @@ def _until_complete(ours: Target, names: list[str], answers: list[bytes]) -> Ite
             else:
                 unfinished.remove(name)
         if unasked:
-            yield ours.request("POST", f"/certificates/{unasked.popleft()}/create?{VERSION}", _BODY)
+            yield ours.request("POST", f"/certificates/{unasked.popleft()}/create?{VERSION}", body)
         elif acknowledged:
             yield ours.request("GET", f"/certificates/{acknowledged.popleft()}/pending?{VERSION}")
         elif unfinished:

@@ -67,7 +67,8 @@ class OutsideRequests:
     def sign(self, caller: Caller, vault: Vault, name: str, wish: SigningWish) -> SignedRequest:
         """Sign a request; the certificate is in the ledger before it is anywhere else. Raises NotFound, Invalid."""
         now = self._clock.now()
-        signer = self._signers.open(active(self._store.glance(), vault.id, name))
+        active(self._store.glance(), vault.id, name)
+        signer = self._signers.open(self._signers.find(vault.id, name))
         profile = read_profile(wish.options)
         request = read_request(wish.request)
         life = timedelta(days=profile.max_days)

@@ -50,6 +50,8 @@ class Signers:
         found = self._store.glance().authorities.active(place, short)
         if found is None:
             raise _nowhere(name)
+        if not self._store.glance().objects.is_enabled(place, Kind.CERTIFICATE, short, found.version):
+            raise Invalid(f"The certificate of the CA {found.name} is disabled, so it signs nothing: enable it first.")
         return found
 
     def place(self, vault_id: int, name: str) -> tuple[int, str]:

@@ -61,6 +61,7 @@ _GET_VERSION = Statement(
     .join_from(_o, _v, _OF_OBJECT)
     .where(_THIS_OBJECT, _LIVE, col(_v.version) == bindparam("version"))
 )
+_IS_ENABLED = Statement(choose(_v.enabled).where(_THIS_VERSION))
 _GET_DELETED = Statement(choose(*_VERSION_COLUMNS).join_from(_o, _v, _CURRENT).where(_THIS_OBJECT, ~_LIVE))
 _ALL_VERSIONS = Statement(
     choose(*_VERSION_COLUMNS)
@@ -164,6 +165,11 @@ class Objects:
         else:
             row = _GET_CURRENT.one(self._cursor, vault=vault, kind=kind, name=name.lower())
         return None if row is None else _version(kind, row)
+
+    def is_enabled(self, vault: int, kind: Kind, name: str, version: str) -> bool:
+        """Whether a version is there and enabled, whether or not its object is deleted."""
+        row = _IS_ENABLED.one(self._cursor, vault=vault, kind=kind, name=name.lower(), version=version)
+        return row is not None and bool(row[0])
 
     def get_deleted(self, vault: int, kind: Kind, name: str) -> Version | None:
         """The current version of a deleted object."""

@@ -6,7 +6,7 @@ would: parsed from its bytes. Those very bytes are then what the CA's key signs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -31,16 +31,16 @@ class LintRefused(Invalid):
 class Linted:
     """What may be signed: the bytes to sign, the algorithm in DER, and whose key it is that signs.
 
-    Only `lint` makes one.
+    Only `lint` makes one. The mark is not kept, so that no altered copy can be made of one either.
     """
 
     tbs: bytes = field(repr=False)
     algorithm: bytes = field(repr=False)
     prepared: Prepared
-    mark: object = field(repr=False)
+    mark: InitVar[object]
 
-    def __post_init__(self) -> None:
-        if self.mark is not _BY_LINT_ALONE:
+    def __post_init__(self, mark: object) -> None:
+        if mark is not _BY_LINT_ALONE:
             raise TypeError("What is to be signed comes from lint().")
 
 

@@ -18,6 +18,7 @@ from cryptography.x509 import DNSName, GeneralName, IPAddress, RFC822Name, Unifo
 from certbroker.domain.authority import AuthoritySettings
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import KeySpec
+from certbroker.domain.objects import Changes
 from certbroker.domain.operation import Failed
 from certbroker.ports.authority import Signer
 from certbroker.ports.issuer import IssuerSettings
@@ -41,6 +42,8 @@ def test_only_what_was_linted_can_be_signed(site: Site) -> None:
 
     with pytest.raises(TypeError, match="lint"):
         Linted(linted.tbs, linted.algorithm, linted.prepared, object())
+    with pytest.raises((TypeError, ValueError), match="mark"):
+        replace(linted, tbs=b"other")
     assert linted.tbs == x509.load_der_x509_certificate(sign(linted)).tbs_certificate_bytes
 
 
@@ -268,6 +271,19 @@ def test_a_ca_that_is_not_there_is_a_fault_of_the_issuer(site: Site, options: st
 
     assert isinstance(state, Failed)
     assert state.problem.code == "IssuerSettingsInvalid"
+
+
+def test_a_ca_whose_certificate_is_disabled_signs_nothing(site: Site) -> None:
+    _, issuing = site.two()
+    site.issuer()
+    certificates = site.core.broker.certificates
+    certificates.update(site.caller, site.vault, "issuing", issuing.version, Changes(enabled=False))
+    state = site.ask().state
+
+    assert isinstance(state, Failed)
+    assert "issuing is disabled" in state.problem.message
+    certificates.update(site.caller, site.vault, "issuing", issuing.version, Changes(enabled=True))
+    site.issue()
 
 
 def test_an_expired_ca_signs_nothing_and_says_what_to_do(site: Site) -> None:

@@ -297,6 +297,42 @@ def test_a_deleted_certificate_is_not_renewed_and_a_recovered_one_is(bench: Benc
     assert (1, 2) == (while_deleted, len(bench.kind.requests))
 
 
+@pytest.mark.parametrize("days", [1, 5])
+def test_a_version_that_rests_goes_on_resting_when_a_deleted_certificate_is_recovered(bench: Bench, days: int) -> None:
+    made = issued(bench, activation_delay_hours=48)
+    first = bench.current().version
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.until(made + 72 * DAY)
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert operation is not None
+    deletions = bench.core.broker.deletions
+    deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    bench.clock.forward(days * DAY)
+    deletions.recover(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    bench.look_after()
+
+    # It rests for as long as it would have, and nothing is ordered in its place.
+    assert (first if days < 2 else operation.version) == bench.current().version
+    bench.until(made + (75 + days) * DAY)
+    assert operation.version == bench.current().version
+    assert 2 == len(bench.kind.requests)
+
+
+def test_a_certificate_that_is_recovered_has_the_current_version_that_it_had(bench: Bench) -> None:
+    issued(bench)
+    bench.ask(bench.issued_for(90))
+    bench.turn()
+    newest = bench.current().version
+    deletions = bench.core.broker.deletions
+    deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    deletions.recover(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    care = bench.store.glance().lifecycles.get(bench.vault.id, "c")
+
+    assert newest == bench.current().version
+    assert care is not None
+    assert care.staged is None
+
+
 def test_a_clock_that_was_years_ahead_does_not_put_off_what_is_due(bench: Bench) -> None:
     made = issued(bench)
     bench.clock.moment = made + 400 * DAY

@@ -42,15 +42,19 @@ class Poller:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and body."""
-        self._connection.sendall(self._target.request("GET", path))
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+        """The same of any request."""
+        self._connection.sendall(self._target.request(method, path, body))
         buffer = b""
         while (answer := _answer(buffer)) is None:
             received = self._connection.recv(65536)
             if not received:
                 raise ConnectionError("the server closed the connection")
             buffer += received
-        status, body, _ = answer
-        return status, json.loads(body)
+        status, received, _ = answer
+        return status, json.loads(received)
 
     def close(self) -> None:
         self._connection.close()

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +56,7 @@ class Site:
 
     def __init__(self, count: int) -> None:
         self.names = [f"host-{number}.example" for number in range(count)]
-        lives = {(name,): 90 * DAY for name in self.names}
+        lives: dict[tuple[str, ...], timedelta] = {(name,): 90 * DAY for name in self.names}
         self.ca = SimulatedCA(CA, lambda: datetime.now(UTC), suggests=True, lives=lives, domain_of=lambda name: name)
         self.kind = SimulatedKind({CA: self.ca}, DAY, lambda: None)
         self.token = ""

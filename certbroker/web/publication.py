@@ -85,6 +85,8 @@ class PublicationApp:
                 await self._certificate(found[1], scope, send)
             else:
                 await _refuse(send, 404, "Nothing is published here.")
+        except TimeoutError:
+            await _refuse(send, 408, "The request has not come to its end.", (b"connection", b"close"))
         except Exception:
             _log.exception("what is published could not be served")
             await _refuse(send, 503, "It cannot be served now.", (b"retry-after", b"30"))

@@ -52,7 +52,8 @@ class PublishingBench:
         self._foundation = foundation
         self.store, self.directory = foundation.store, directory / "published"
         again = (directory / "seal.key").exists()
-        seal, keystore = open_seal(configuration.seal, directory, self.store), SoftwareKeyStore()
+        self.seal = seal = open_seal(configuration.seal, directory, self.store)
+        keystore = SoftwareKeyStore()
         vaults = Vaults(self.store, seal, self.clock)
         vaults.ensure_system()
         self.vault = vaults.find("authorities") if again else vaults.create(CALLER, "authorities")

@@ -17,6 +17,7 @@ from benchmarks.acme import acme
 from benchmarks.footprint import footprint
 from benchmarks.mass_revocation import mass_revocation
 from benchmarks.private_ca import private_ca
+from benchmarks.publication import crl_1m, ocsp_reply
 from benchmarks.reads import read_secret
 from benchmarks.revocation import revocation
 from benchmarks.row import Row
@@ -30,6 +31,8 @@ SCENARIOS: dict[str, Callable[[Path], Row | list[Row]]] = {
     "self_signed": self_signed,
     "private_ca": private_ca,
     "acme": acme,
+    "ocsp_reply": ocsp_reply,
+    "crl_1m": crl_1m,
     "footprint": footprint,
     "scale": scale,
     "mass_revocation": mass_revocation,

@@ -1,4 +1,7 @@
-"""The baseline for reads: a bare Starlette JSON endpoint under the same server. Run as a process of its own."""
+"""The baseline for reads: a bare Starlette JSON endpoint under the same server. Run as a process of its own.
+
+Without a certificate it serves without TLS.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ async def secret(request: Request) -> JSONResponse:
 
 async def main(chain: str, key: str, port_file: str) -> None:
     app = Starlette(routes=[Route("/secrets/bench/", secret)])
-    listener = Listener(bind("127.0.0.1", 0), app, Certificate(Path(chain), Path(key)))
+    certificate = Certificate(Path(chain), Path(key)) if chain else None
+    listener = Listener(bind("127.0.0.1", 0), app, certificate)
     await listener.start()
     await asyncio.to_thread(Path(port_file).write_text, str(listener.port))
     await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""A load generator for HTTP/1.1 over TLS with keep-alive, light enough to leave the server a core of its own."""
+"""A load generator for HTTP/1.1 with keep-alive, with TLS or without, light enough to leave the server a core."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, Final, cast
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, and the headers that every request to it carries. `address` is where it listens."""
+    """A server, and the headers that every request to it carries. Without a CA to trust it is asked without TLS."""
 
     host: str
     port: int
-    ca: str
+    ca: str | None
     headers: dict[str, str] = field(default_factory=dict)
 
     def request(self, method: str, path: str, body: bytes = b"") -> bytes:
@@ -141,7 +141,7 @@ async def drive(
 
     The next request is taken when the last one has been answered, and what it was answered is in `bodies`.
     """
-    context = ssl.create_default_context(cafile=target.ca)
+    context = None if target.ca is None else ssl.create_default_context(cafile=target.ca)
     loop = asyncio.get_running_loop()
     result = Result(0.0, {})
     opened = [
@@ -150,7 +150,7 @@ async def drive(
             "127.0.0.1",
             target.port,
             ssl=context,
-            server_hostname=target.host,
+            server_hostname=None if context is None else target.host,
         )
         for _ in range(connections)
     ]

@@ -82,6 +82,20 @@ class PublishingProblem:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class PublishingState:
+    """How a CA stands with what it publishes: until when the first of its CRLs holds, or None where one was never made;
+    and why it cannot publish, if it cannot.
+    """
+
+    vault_id: int
+    name: str
+    lists: int
+    next_update: datetime | None
+    since: datetime | None
+    problem: str | None
+
+
 def fresh_for(next_update: datetime, now: datetime) -> int:
     """For how many seconds a cache may keep something without asking; 0 for what has passed its time."""
     return max(0, int(min(_FRESH, next_update - now).total_seconds()))

@@ -27,6 +27,7 @@ from certbroker.domain.drill import Fate
 from certbroker.domain.endpoints import Serving
 from certbroker.domain.issuer_health import IssuerState
 from certbroker.domain.lifecycle import Health
+from certbroker.domain.publication import PublishingState
 from certbroker.domain.records import CertificateFacts
 from certbroker.domain.revocation_sources import Source, SourceStatus
 from certbroker.domain.revocation_status import Standing as RevocationStanding
@@ -80,6 +81,7 @@ class _Counted:
     deployments: tuple[Deployment, ...]
     sightings: Mapping[Standing, int]
     discovery: tuple[Task, ...]
+    publishing: tuple[PublishingState, ...]
 
 
 class Metrics(Collector):
@@ -199,6 +201,7 @@ class Metrics(Collector):
             tuple(transaction.deployments.all()[:_MOST]),
             transaction.discovery.counts(),
             tuple(transaction.discovery.tasks()),
+            tuple(transaction.publications.standings(now, _MOST)),
         )
 
 
@@ -257,6 +260,7 @@ def _families(counted: _Counted, now: float) -> Iterator[Metric]:
     yield from _deployed(counted)
     yield from _discovery(counted)
     yield from _revocation(counted)
+    yield from _published(counted)
     yield from _certificates(counted, now)
 
 
@@ -359,6 +363,25 @@ def _revocation(counted: _Counted) -> Iterator[Metric]:
 
 def _holds(source: Source) -> bool:
     return source.status in (SourceStatus.FRESH, SourceStatus.FAILING)
+
+
+def _published(counted: _Counted) -> Iterator[Metric]:
+    labels = ["vault", "ca"]
+    failing = GaugeMetricFamily(
+        "certbroker_ca_publishing_failing", "Whether a CA of ours cannot publish CRLs and OCSP replies.", labels=labels
+    )
+    until = GaugeMetricFamily(
+        "certbroker_ca_crl_next_update_timestamp_seconds",
+        "Until when the first CRL of a CA of ours holds.",
+        labels=labels,
+    )
+    for each in counted.publishing:
+        values = [counted.vaults.get(each.vault_id, ""), each.name]
+        failing.add_metric(values, each.problem is not None)
+        if each.next_update is not None:
+            until.add_metric(values, each.next_update.timestamp())
+    yield failing
+    yield until
 
 
 def _certificates(counted: _Counted, now: float) -> Iterator[Metric]:

@@ -115,7 +115,9 @@ class Publishing:
         self._store.write(work)
 
     def tidy(self) -> None:
-        """Remove the files of lists that have been replaced."""
+        """Forget what CAs have published that are gone, and remove the files of lists that have been replaced."""
+        now = self._clock.now()
+        self._store.write(lambda transaction: transaction.publications.forget_orphans(now))
         self._files.tidy(self._store.glance().publications.published())
 
     def _publish(self, authority_id: str) -> datetime:

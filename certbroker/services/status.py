@@ -126,6 +126,7 @@ class Status:
                 *_issuers(transaction.issuers.judged(_MOST), vaults),
                 *_channels(transaction, vaults, now),
                 *_sources(transaction, now),
+                *_publishing(transaction, vaults, now),
             ]
             coming = [
                 Coming(vaults[care.vault_id], _name(transaction, care), care.act_at, care.lifecycle.reason, renewal)
@@ -283,6 +284,19 @@ def _sources(transaction: SQLTransaction, now: datetime) -> Iterator[Trouble]:
         if since is not None and now - since >= _SOURCE_PATIENCE:
             advice = "It is not known whether certificates are revoked: see certbroker revocation sources."
         yield Trouble("source", "", source.url, "Unreachable", source.holding.problem, advice, since, source.act_at)
+
+
+def _publishing(transaction: SQLTransaction, vaults: Mapping[int, str], now: datetime) -> Iterator[Trouble]:
+    for each in transaction.publications.standings(now, _MOST):
+        if each.problem is None:
+            continue
+        reason = each.problem
+        if each.next_update is not None:
+            reason += f" What is published holds until {each.next_update:%Y-%m-%d %H:%M} UTC."
+        advice = (
+            "" if each.since is None or now - each.since < _PATIENCE else "Its certificates are refused after that."
+        )
+        yield Trouble("ca", vaults.get(each.vault_id, ""), each.name, "NotPublishing", reason, advice, each.since)
 
 
 def _name(transaction: SQLTransaction, care: Care) -> str:

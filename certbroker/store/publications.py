@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import and_, bindparam, delete, or_, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlmodel import col
 
-from certbroker.domain.publication import DueReply, PublishingProblem, RevocationList, StatusReply
+from certbroker.domain.publication import DueReply, PublishingProblem, PublishingState, RevocationList, StatusReply
 from certbroker.store.moments import micros, moment
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
 from certbroker.store.tables import AuthorityRow, IssuedRow, PublishingProblemRow, RevocationListRow, StatusReplyRow
@@ -46,7 +46,6 @@ _LIST = and_(col(_l.authority) == bindparam("authority"), col(_l.shard) == bindp
 _ADD_LIST = insertion(_l, once=True)
 _GET_LIST = Statement(choose(*_LIST_COLUMNS).where(_LIST))
 _LISTS = Statement(choose(*_LIST_COLUMNS).where(col(_l.authority) == bindparam("authority")).order_by(col(_l.shard)))
-_EVERYWHERE = Statement(choose(*_LIST_COLUMNS).order_by(col(_l.authority), col(_l.shard)).limit(bindparam("count")))
 _PUBLISHED = Statement(choose(_l.sha256).where(col(_l.sha256).is_not(None)))
 _TOUCH_LIST = Statement(update(_l).where(_LIST).values(act_at=bindparam("soon"), fence=col(_l.fence) + 1))
 _PUT_LIST = Statement(
@@ -114,6 +113,32 @@ _GET_PROBLEM = Statement(
 _PROBLEMS = Statement(choose(_p.authority, _p.since, _p.failures, _p.problem).limit(bindparam("count")))
 _PUT_PROBLEM = insertion(_p, replace=("failures", "problem"))
 _DROP_PROBLEM = Statement(delete(_p).where(col(_p.authority) == bindparam("authority")))
+
+
+# Of CAs that are trusted still; a cross certificate publishes nothing.
+_STANDINGS = Statement(
+    choose(
+        _a.vault_id,
+        _a.display,
+        func.count(col(_l.shard)),
+        func.min(func.coalesce(col(_l.next_update), 0)),
+        func.min(col(_p.since)),
+        func.min(col(_p.problem)),
+    )
+    .join(_l, col(_l.authority) == col(_a.id), isouter=True)
+    .join(_p, col(_p.authority) == col(_a.id), isouter=True)
+    .where(col(_a.crl_act_at).is_not(None), col(_a.not_after) > bindparam("seconds"))
+    .group_by(col(_a.vault_id), col(_a.display))
+    .limit(bindparam("count"))
+)
+_ORPHANS = Statement(
+    choose(_l.authority)
+    .distinct()
+    .where(col(_l.authority).not_in(select(col(_a.id))), func.coalesce(col(_l.next_update), 0) < bindparam("now"))
+)
+_FORGET = tuple(
+    Statement(delete(table).where(col(table.authority) == bindparam("authority"))) for table in (_l, _s, _p)
+)
 
 
 class Publications:
@@ -198,10 +223,6 @@ class Publications:
         """All lists of a CA, by shard."""
         return [_list(row) for row in _LISTS.all(self._cursor, authority=authority)]
 
-    def everywhere(self, count: int) -> list[RevocationList]:
-        """So many lists of all CAs."""
-        return [_list(row) for row in _EVERYWHERE.all(self._cursor, count=count)]
-
     def published(self) -> set[str]:
         """The digests of all lists that are published."""
         return {row[0] for row in _PUBLISHED.all(self._cursor)}
@@ -279,7 +300,7 @@ class Publications:
         return None if row is None else _problem(row)
 
     def problems(self, count: int) -> list[PublishingProblem]:
-        """CAs that cannot publish."""
+        """CAs that cannot publish now."""
         return [_problem(row) for row in _PROBLEMS.all(self._cursor, count=count)]
 
     def put_problem(self, problem: PublishingProblem) -> None:
@@ -294,6 +315,23 @@ class Publications:
 
     def drop_problem(self, authority: str) -> None:
         _DROP_PROBLEM.run(self._cursor, authority=authority)
+
+    def standings(self, now: datetime, count: int) -> list[PublishingState]:
+        """How so many CAs stand, those of one name together."""
+        return [
+            PublishingState(
+                vault, name, lists, moment(until) if until else None, None if since is None else moment(since), problem
+            )
+            for vault, name, lists, until, since, problem in _STANDINGS.all(
+                self._cursor, seconds=int(now.timestamp()), count=count
+            )
+        ]
+
+    def forget_orphans(self, now: datetime) -> None:
+        """Forget what CAs have published that are gone, once it is over."""
+        for (authority,) in _ORPHANS.all(self._cursor, now=micros(now)):
+            for forget in _FORGET:
+                forget.run(self._cursor, authority=authority)
 
 
 def _list(row: Row) -> RevocationList:

@@ -10,10 +10,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certbroker.domain.authority import KEY_KINDS
-from certbroker.domain.objects import Kind
+from certbroker.domain.authority import KEY_KINDS, Authority
+from certbroker.domain.errors import Sealed
+from certbroker.ports.authority import Signer
 from certbroker.services.authorities import SettingsChanges
-from certbroker.services.deletion import Deletions
 from tests.support.judges import lint_crl
 from tests.support.publishing_bench import CALLER, DAY, URL, PublishingBench, certificate_of, openssl, write_pem
 
@@ -212,12 +212,20 @@ def test_files_of_old_lists_go_after_a_while(bench: PublishingBench) -> None:
     assert 2 == number(bench.crl(ca))
 
 
-def test_a_ca_whose_key_is_away_delays_no_other_and_is_told(bench: PublishingBench) -> None:
+def test_a_ca_whose_key_is_away_delays_no_other_and_is_told(
+    bench: PublishingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sick, well = bench.ca("sick"), bench.ca("well")
     bench.publish()
     before = bench.crl(sick)
-    Deletions(bench.store, bench.clock).delete(CALLER, bench.vault, Kind.CERTIFICATE, "sick")
-    bench.signers._open.clear()
+    opening = bench.signers.open
+
+    def away(authority: Authority) -> Signer:
+        if authority.id == sick.id:
+            raise Sealed("The token is not there.")
+        return opening(authority)
+
+    monkeypatch.setattr(bench.signers, "open", away)
     bench.revoke(well, bench.issue(well))
     bench.clock.forward(5 * DAY)
     bench.publish()
@@ -226,4 +234,27 @@ def test_a_ca_whose_key_is_away_delays_no_other_and_is_told(bench: PublishingBen
     assert before == bench.crl(sick)
     assert 1 == len(serials(bench.crl(well)))
     assert sick.id == problem.authority
-    assert "recover the certificate" in problem.problem
+    assert "The token is not there." == problem.problem
+    standings = {each.name: each for each in bench.store.glance().publications.standings(bench.clock.now(), 10)}
+    assert (None, before.next_update_utc) == (standings["well"].problem, standings["sick"].next_update)
+    assert problem.problem == standings["sick"].problem
+    # Once it can, nothing is wrong with it any more.
+    monkeypatch.undo()
+    bench.clock.forward(timedelta(hours=1))
+    bench.publish()
+    assert [] == bench.store.glance().publications.problems(10)
+    assert 2 == number(bench.crl(sick))
+
+
+def test_what_a_ca_that_is_gone_has_published_stays_until_it_is_over(bench: PublishingBench) -> None:
+    ca = bench.ca("ca")
+    bench.revoke(ca, bench.issue(ca))
+    bench.publish()
+    bench.store.write(lambda transaction: transaction.authorities.remove(ca.id))
+    bench.publishing.tidy()
+    while_it_holds = bench.ask("GET", f"/crl/{ca.id}.crl").status_code
+    bench.clock.forward(8 * DAY)
+    bench.publish()
+    bench.publishing.tidy()
+
+    assert (200, 404) == (while_it_holds, bench.ask("GET", f"/crl/{ca.id}.crl").status_code)

@@ -24,7 +24,7 @@ WALKS = {
     "identity": {"_LIST", "_ASSIGNMENTS"},
     "issuers": {"_HEALTHS", "_EXPIRE_CHALLENGES"},
     "lifecycles": {"_COUNTS"},
-    "publications": {"_EVERYWHERE", "_PUBLISHED", "_PROBLEMS"},
+    "publications": {"_PUBLISHED", "_PROBLEMS", "_STANDINGS", "_ORPHANS"},
     "totals": {"_WAITING", "_HOW_MANY", "_CURRENT"},
     "vaults": {"_FIND", "_LIST", "_KEKS"},
 }

@@ -103,5 +103,5 @@ def test_the_page_on_monitoring_knows_every_metric(exported: set[str]) -> None:
 
 def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [require_promtool(), *arguments], cwd=_PROMETHEUS, capture_output=True, text=True, timeout=60, check=False
+        [require_promtool(), *arguments], cwd=_PROMETHEUS, capture_output=True, text=True, timeout=180, check=False
     )

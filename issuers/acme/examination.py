@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Final
 
 from certbroker.domain.checkup import Checked, Grade, fail, ok, warn
+from certbroker.domain.errors import Invalid
 from certbroker.ports.dns import DNSUnanswered
 from certbroker.ports.egress import Egress, EgressFailed, EgressRefused
-from certbroker.ports.issuer import AccountDescription, IssuerUnavailable, Resources
+from certbroker.ports.issuer import AccountDescription, IssuerUnavailable, Resources, StandingRecord
 from issuers.acme.caa import Applicant, look_up
 from issuers.acme.delegation import end_of_aliases
-from issuers.acme.settings import DNS_01, HTTP_01, ACMEOptions
+from issuers.acme.settings import DNS_01, DNS_PERSIST_01, HTTP_01, ACMEOptions
 
 _SHOWN_FOR = timedelta(minutes=5)
 
 
+_PERSIST_GRADES: Final = {"good": Grade.OK, "expiring": Grade.WARN, "unknown": Grade.WARN}
+
+
 def examine(
-    name: str, options: ACMEOptions, account: AccountDescription, resources: Resources, reach: Egress
+    name: str,
+    options: ACMEOptions,
+    account: AccountDescription,
+    resources: Resources,
+    reach: Egress,
+    standing: Callable[[str], StandingRecord],
 ) -> Iterator[Checked]:
-    """Look at what the CA will look at. `reach` may speak plain HTTP to any public address, as the CA does."""
+    """Look at what the CA will look at. `reach` may speak plain HTTP to any public address, as the CA does.
+
+    `standing` looks for the record that proves a name for good, which names an account.
+    """
     verdict = look_up(name, resources.names, Applicant(account.caa_identities, account.account, options.challenge))
     grade = {True: Grade.OK, False: Grade.FAIL, None: Grade.WARN}[verdict.allowed]
     yield Checked(f"CAA of {name}", grade, verdict.sentence)
@@ -28,6 +41,8 @@ def examine(
         yield _by_http(name, resources, reach)
     elif options.challenge == DNS_01:
         yield _by_dns(name, options, resources)
+    elif options.challenge == DNS_PERSIST_01:
+        yield _by_standing_record(name, account, standing)
     else:
         yield warn(f"{options.challenge} for {name}", "Whether it works cannot be tried from here.", "Use --dry-run.")
 
@@ -81,3 +96,17 @@ def _by_dns(name: str, options: ACMEOptions, resources: Resources) -> Checked:
             "Check that the zone's public servers are the ones that the publisher writes to.",
         )
     return ok(what, f"A record at {place} was published, seen and taken away.")
+
+
+def _by_standing_record(name: str, account: AccountDescription, standing: Callable[[str], StandingRecord]) -> Checked:
+    """Look for the record that a person has published."""
+    what = f"dns-persist-01 for {name}"
+    if account.account is None:
+        advice = "See certbroker issuer dns-persist, which makes the account and prints the record."
+        return warn(what, "The issuer has no account at the CA yet, and the record has to name it.", advice)
+    try:
+        record = standing(name)
+    except Invalid as error:
+        return warn(what, error.message)
+    grade = _PERSIST_GRADES.get(record.status, Grade.FAIL)
+    return Checked(what, grade, record.detail, "" if grade is Grade.OK else f"Publish {record.zone_line}")

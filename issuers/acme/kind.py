@@ -110,7 +110,8 @@ class ACMEIssuer:
             raise Invalid(f"The CA will not make an account: {error.problem.text()}") from error
 
     def examine(self, name: str, reach: Egress) -> Iterator[Checked]:
-        return examine(name, self._settings.options, self.account(), self._resources, reach)
+        resources = self._resources
+        return examine(name, self._settings.options, self.account(), resources, reach, self.standing_record)
 
     def roll_over(self) -> None:
         account = self._account()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,7 +17,7 @@ from certbroker.domain.keys import KeySpec
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.ports.dns import CAARecord
 from certbroker.ports.egress import OutsideResponse
-from certbroker.ports.issuer import AccountDescription
+from certbroker.ports.issuer import AccountDescription, StandingRecord
 from certbroker.services.doctor import Wanted
 from certbroker.services.issuers import IssuerChanges
 from issuers.acme.dns_update import DNSUpdatePublisher, DNSUpdateServer
@@ -64,11 +66,22 @@ def surroundings() -> Iterator[Surroundings]:
         egress.close()
 
 
-def looked_at(around: Surroundings, name: str, options: str = "", port: int | None = None) -> dict[str, Checked]:
+def no_record(name: str) -> StandingRecord:
+    raise Invalid(f"Nobody asks for a record of {name}.")
+
+
+def looked_at(
+    around: Surroundings,
+    name: str,
+    options: str = "",
+    port: int | None = None,
+    standing: Callable[[str], StandingRecord] = no_record,
+    account: AccountDescription = ACCOUNT,
+) -> dict[str, Checked]:
     assert isinstance(around.board, Board)
     reach = OtherPort(port or around.board._server.server_port)
     read = read_options(f"directory=https://ca.example/dir;{options}")
-    found = list(examine(name, read, ACCOUNT, around.resources(), reach))
+    found = list(examine(name, read, account, around.resources(), reach, standing))
     reach.closed()
     return {each.what: each for each in found}
 
@@ -133,6 +146,37 @@ def test_a_dns_publisher_is_tried_and_what_it_published_is_taken_away(surroundin
         assert Grade.OK == seen["dns-01 for www.example.org"].grade
         assert Grade.FAIL == unseen["dns-01 for www.example.org"].grade
         assert set() == server.values("_acme-challenge.www.example.org")
+
+
+@pytest.mark.parametrize(
+    ("status", "grade"),
+    [
+        ("good", Grade.OK),
+        ("expiring", Grade.WARN),
+        ("unknown", Grade.WARN),
+        ("missing", Grade.FAIL),
+        ("wrong", Grade.FAIL),
+    ],
+)
+def test_a_record_that_stays_is_looked_for_and_what_to_publish_is_said(
+    surroundings: Surroundings, status: Literal["good", "expiring", "missing", "wrong", "unknown"], grade: Grade
+) -> None:
+    record = StandingRecord("_validation-persist.a.example", "ca.example; accounturi=1", status, "So it stands.")
+    found = looked_at(surroundings, "a.example", "challenge=dns-persist-01", standing=lambda name: record)
+    checked = found["dns-persist-01 for a.example"]
+
+    assert (grade, "So it stands.") == (checked.grade, checked.detail)
+    assert ("" if grade is Grade.OK else f"Publish {record.zone_line}") == checked.advice
+
+
+def test_no_account_is_made_to_look_for_a_record_and_what_cannot_be_known_is_said(surroundings: Surroundings) -> None:
+    options, what = "challenge=dns-persist-01", "dns-persist-01 for a.example"
+    nobody = looked_at(surroundings, "a.example", options, account=replace(ACCOUNT, account=None))[what]
+    unknown = looked_at(surroundings, "a.example", options)[what]
+
+    assert (Grade.WARN, Grade.WARN) == (nobody.grade, unknown.grade)
+    assert "no account at the CA yet" in nobody.detail
+    assert "Nobody asks for a record" in unknown.detail
 
 
 def test_a_dry_run_leaves_nothing_and_asks_nothing_of_the_ca_in_earnest(

@@ -51,7 +51,8 @@ from certbroker.services.governor import Governor
 from certbroker.services.holds import Holds
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.inbox import Inbox
-from certbroker.services.issuers import Board, Issuers
+from certbroker.services.issuer_resources import Board
+from certbroker.services.issuers import Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.lifecycles import Lifecycles
 from certbroker.services.listings import Listings

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from certbroker.engine.deploy import DeploySweep
@@ -30,6 +31,7 @@ _TICK_SECONDS: Final = 1.0
 _BEAT_SECONDS: Final = 30.0
 _HOUSEKEEPING_SECONDS: Final = 60.0
 _SELDOM_SECONDS: Final = 3600.0
+_JOBS: Final = 16
 
 # Between being woken and sweeping, so that certificates that are asked for together are made and stored together.
 _GATHER_SECONDS: Final = 0.02
@@ -66,7 +68,9 @@ class Engine:
         # A job that is late is late because the machine was suspended or busy: running it once is right, dropping it
         # after APScheduler's default second is not.
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        self._ticker = BackgroundScheduler(timezone=UTC, job_defaults=defaults)
+        # A thread for each job, so that none waits for one that hangs; APScheduler has ten.
+        threads = {"default": ThreadPoolExecutor(_JOBS)}
+        self._ticker = BackgroundScheduler(timezone=UTC, job_defaults=defaults, executors=threads)
 
     def start(self) -> None:
         self._ticker.add_job(self._inbox.wake, "interval", seconds=_TICK_SECONDS, id="tick")

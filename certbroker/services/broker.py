@@ -23,7 +23,8 @@ from certbroker.services.endpoints import Endpoints
 from certbroker.services.governor import Governor
 from certbroker.services.holds import Holds
 from certbroker.services.housekeeping import Housekeeping
-from certbroker.services.issuers import Board, Issuers
+from certbroker.services.issuer_resources import Board
+from certbroker.services.issuers import Issuers
 from certbroker.services.keys import Keys
 from certbroker.services.lifecycles import Lifecycles
 from certbroker.services.listings import Listings

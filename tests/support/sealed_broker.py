@@ -11,7 +11,8 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.objects import Attributes, Changes, Kind, Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Version
-from certbroker.services.issuers import IssuerChanges, Memory
+from certbroker.services.issuer_resources import Memory
+from certbroker.services.issuers import IssuerChanges
 from certbroker.store.sealing import TABLES
 from certbroker.store.transaction import SQLTransaction
 

@@ -21,6 +21,7 @@ _SAID: Final = {
     Health.FAILING: "could not be renewed, and is tried again",
     Health.NEEDS_PERSON: "waits for somebody",
     Health.EXPIRED: "has expired",
+    Health.REVOKED: "is revoked, and clients that check refuse it",
     Health.NOT_DEPLOYED: "is not served where it should be",
 }
 

@@ -24,6 +24,7 @@ from certbroker.domain.errors import BrokerError, Conflict, Invalid, NotFound, U
 from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Vault
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames, is_address, is_dns_name
+from certbroker.domain.revocation_sources import SourceStatus
 from certbroker.ports.clock import Clock
 from certbroker.ports.egress import Egress, EgressFailed, EgressRefused
 from certbroker.ports.issuer import IssuerUnavailable
@@ -45,6 +46,7 @@ _AT_ONCE: Final = 2
 _REMEMBERED: Final = 16
 _MOST_NAMES: Final = 20
 _MOST_ISSUERS: Final = 20
+_MOST_SOURCES: Final = 5
 
 _SKEW_WARN: Final = 5.0
 _SKEW_FAIL: Final = 60.0
@@ -145,6 +147,7 @@ class Doctor:
             ("database", self._database, _CHECK),
             ("seal", self._seal, _CHECK),
             ("mail", self._mail_server, _CHECK),
+            ("revocation", self._revocation, _CHECK),
         ]
         checks += [(f"issuer {place.name}", self._issuer_check(place), _CHECK) for place in places]
         checks += [(f"DNS of {name}", self._resolving(name), _CHECK) for name in wanted.names]
@@ -180,6 +183,15 @@ class Doctor:
             yield ok("engine", "Every part has come round of late.")
         for reason in reasons:
             yield fail("engine", reason, "See the log; a restart does no harm.")
+
+    def _revocation(self) -> Iterable[Checked]:
+        """Whether those who say if certificates are revoked can be asked."""
+        stale = self._store.glance().sources.unwell(SourceStatus.STALE, _MOST_SOURCES)
+        if not stale:
+            yield ok("revocation", "All that is asked whether certificates are revoked has said what holds.")
+        for source in stale:
+            advice = "See certbroker revocation sources: until it answers, what it would revoke is not noticed."
+            yield warn("revocation", f"{source.url} cannot be used. {source.holding.problem}", advice)
 
     def _database(self) -> Iterable[Checked]:
         try:

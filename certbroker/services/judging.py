@@ -48,6 +48,17 @@ class Judgement:
     damaged: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One certificate of a chain, whose issuer is known, and the judgement that it is a part of."""
+
+    transaction: SQLTransaction
+    element: Element
+    issuer: bytes
+    judgement: Judgement
+    now: datetime
+
+
 class Judging:
     """Judges certificates. Reads the database and indexes of CRLs; asks nobody."""
 
@@ -98,9 +109,10 @@ class Judging:
             if issuer is None:
                 unnamed = Answer(Standing.NOT_COVERED, problem="Its issuer's certificate is not here, nor named.")
                 return combined(answers or [unnamed]), None
-        found = [self._by_list(transaction, element, issuer, url, judgement, now) for url in element.lists]
+        question = _Question(transaction, element, issuer, judgement, now)
+        found = [self._by_list(question, url) for url in element.lists]
         if self._wants_ocsp(found):
-            found += [self._by_ocsp(transaction, element, issuer, url, judgement, now) for url in element.responders]
+            found += [self._by_ocsp(question, url) for url in element.responders]
         return combined(found), issuer
 
     def _wants_ocsp(self, found: Iterable[Answer]) -> bool:
@@ -110,16 +122,9 @@ class Judging:
         standings = {answer.standing for answer in found}
         return not standings & {*_SETTLED, Standing.UNCHECKED}
 
-    def _by_list(
-        self,
-        transaction: SQLTransaction,
-        element: Element,
-        issuer: bytes,
-        url: str,
-        judgement: Judgement,
-        now: datetime,
-    ) -> Answer:
-        asked = self._known(transaction, source(SourceKind.CRL, url, issuer), judgement)
+    def _by_list(self, question: _Question, url: str) -> Answer:
+        element, judgement = question.element, question.judgement
+        asked = self._known(question.transaction, source(SourceKind.CRL, url, question.issuer), judgement)
         base = asked.holding.base
         key = asked.id, element.serial
         judgement.depends[key] = 0
@@ -137,30 +142,24 @@ class Judging:
         if entry is not None and entry.reason != REMOVED:
             standing = Standing.ON_HOLD if entry.reason == ON_HOLD else Standing.REVOKED
             return Answer(standing, url, entry.at, reason_name(entry.reason))
-        if not _is_fresh(asked, now):
+        if not _is_fresh(asked, question.now):
             return _not_usable(asked)
         if base.facts.scope.only_some_reasons:
             return Answer(Standing.UNKNOWN, url, problem="The CRL is about some reasons only.")
         return Answer(Standing.GOOD, url, (asked.holding.news or base).facts.this_update)
 
-    def _by_ocsp(
-        self,
-        transaction: SQLTransaction,
-        element: Element,
-        issuer: bytes,
-        url: str,
-        judgement: Judgement,
-        now: datetime,
-    ) -> Answer:
-        asked = self._known(transaction, source(SourceKind.OCSP, url, issuer, element.serial), judgement)
-        judgement.depends[asked.id, element.serial] = 0
+    def _by_ocsp(self, question: _Question, url: str) -> Answer:
+        serial, judgement = question.element.serial, question.judgement
+        wanted = source(SourceKind.OCSP, url, question.issuer, serial)
+        asked = self._known(question.transaction, wanted, judgement)
+        judgement.depends[asked.id, serial] = 0
         reply = asked.holding.reply
         if reply is None:
             return _not_usable(asked)
         if reply.status == "revoked":
             standing = Standing.ON_HOLD if reply.reason == reason_name(ON_HOLD) else Standing.REVOKED
             return Answer(standing, url, reply.revoked or reply.this_update, reply.reason)
-        if not _is_fresh(asked, now):
+        if not _is_fresh(asked, question.now):
             return _not_usable(asked)
         if reply.status == "unknown":
             return Answer(Standing.UNKNOWN, url, problem=f"The OCSP responder {url} does not know it.")

@@ -31,7 +31,7 @@ _EXPIRING = Statement(
     .order_by(col(_v.exp))
     .limit(bindparam("count"))
 )
-_TROUBLED = (Health.FAILING, Health.NEEDS_PERSON, Health.EXPIRED, Health.NOT_DEPLOYED)
+_TROUBLED = (Health.FAILING, Health.NEEDS_PERSON, Health.EXPIRED, Health.REVOKED, Health.NOT_DEPLOYED)
 _UNWELL = Statement(
     choose(_o.display, _l.health)
     .join_from(

@@ -49,7 +49,7 @@ def acme(core: Core, caller: Caller, vault: Vault, name: str = "ca") -> None:
 def test_a_broker_that_is_well_passes(core: Core) -> None:
     found = ended(core.broker.doctor)
 
-    assert {"engine", "database", "seal", "mail", "disk"} == set(found)
+    assert {"engine", "database", "seal", "mail", "disk", "revocation"} == set(found)
     assert {Grade.OK} == {each.grade for each in found.values()}
 
 

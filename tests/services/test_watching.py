@@ -15,6 +15,7 @@ from certbroker.app import Core, open_core
 from certbroker.config import build
 from certbroker.domain import operation as states
 from certbroker.domain.audit import Caller
+from certbroker.domain.checkup import Grade
 from certbroker.domain.events import EventType
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.objects import Kind
@@ -211,12 +212,14 @@ def test_a_source_that_is_away_troubles_nobody_until_what_it_said_has_run_out(wa
     failing = watch.source(), watch.standing()
     watch.later(days=2)
     stale = watch.source(), watch.standing()
+    doctor = [each.grade for each in watch.bench.core.broker.doctor._revocation()]
     watch.publish()
     watch.later(hours=6)
 
     assert (SourceStatus.FAILING, Standing.GOOD) == (failing[0].status, failing[1])
     assert "status 503" in failing[0].holding.problem
     assert (SourceStatus.STALE, Standing.UNREACHABLE) == (stale[0].status, stale[1])
+    assert [Grade.WARN] == doctor
     assert failing[0].holding.failing_since == stale[0].holding.failing_since
     assert (SourceStatus.FRESH, Standing.GOOD) == (watch.source().status, watch.standing())
 

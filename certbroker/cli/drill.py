@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from certbroker.cli.client import Client, ExitCode
 from certbroker.cli.options import Yes, confirm
 from certbroker.cli.output import Columns, when
 from certbroker.cli.session import Session, vault_command
+
+if TYPE_CHECKING:
+    from certbroker.cli.client import Client
 
 _PAUSE: Final = 1.0
 _OVER: Final = ("planned", "done", "stopped")
@@ -107,6 +109,8 @@ def drill(
         _lists(session, found)
     counts = found["certificates"]
     if counts["person"] or counts["failing"]:
+        from certbroker.cli.client import ExitCode
+
         raise typer.Exit(int(ExitCode.NEEDS_PERSON))
     return None
 

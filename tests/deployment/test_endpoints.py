@@ -61,6 +61,7 @@ def test_renewed_but_the_old_one_is_served_becomes_an_alarm_and_ends(bench: Watc
         (later,) = bench.look()
         bench.look_after()
         unwell = bench.lifecycle()
+        report = bench.core.broker.status.report()
         bench.clock.forward(HOUR)
         bench.look()
         told = bench.told(NOT_DEPLOYED)
@@ -77,6 +78,9 @@ def test_renewed_but_the_old_one_is_served_becomes_an_alarm_and_ends(bench: Watc
     assert 1 == len(told)
     assert f"127.0.0.1:{server.port} does not serve it" in told[0]
     assert (Health.NOT_DEPLOYED, later.standing.alarm.reason) == (unwell.health, unwell.reason)
+    (trouble,) = (each for each in report.needs_person if each.vault == bench.vault.name)
+    assert ("c", "NotDeployed", unwell.reason) == (trouble.name, trouble.state, trouble.reason)
+    assert "certificate endpoint list c" in trouble.advice
     assert (Serving.CURRENT, None) == (well.standing.serving, well.standing.alarm)
     assert 1 == len(bench.told(DEPLOYED))
     assert Health.HEALTHY == bench.lifecycle().health

@@ -1,6 +1,6 @@
 """CRLs on disk: taken in by a process of their own, looked up in this one.
 
-A CRL is as large as its CA likes, and reading it holds the interpreter: a million entries take ten seconds. So it is
+A CRL is as large as its CA likes, and reading it holds the interpreter: a million entries take many seconds. So it is
 read by `certbroker.store.crl_process`, that gets little time and memory and leaves one file, the index. A large one
 waits for the large one before it, so that two of them do not fill the memory; small ones pass it.
 """

@@ -196,11 +196,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The version in use: what an endpoint should serve. `alarming` is false where nobody is to be told."""
+    """The version in use: what an endpoint should serve. `alarming` is false where nobody is to be told.
+
+    `resting` is a newer version that is not in use yet.
+    """
 
     version: str
     facts: CertificateFacts
     alarming: bool = True
+    resting: str | None = None
 
 
 def judge(
@@ -208,7 +212,7 @@ def judge(
 ) -> Sight:
     """What it means that an address has presented this chain. `known` has the versions by their SHA-256.
 
-    A version that is known and not in use yet, because it rests, is as good as the one in use.
+    The version that rests is as good as the one in use.
     """
     try:
         leaf = x509.load_der_x509_certificate(chain[0])
@@ -218,7 +222,7 @@ def judge(
     except ValueError:
         return Sight(address, Serving.GARBAGE, problem="It presents a certificate that cannot be read.")
     version = known.get(sha256, "")
-    if sha256 == expected.facts.sha256 or (version and not_after > expected.facts.not_after):
+    if sha256 == expected.facts.sha256 or (version and version == expected.resting):
         serving, version = Serving.CURRENT, version or expected.version
     else:
         serving = Serving.OLD if version else Serving.OTHER

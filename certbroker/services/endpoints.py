@@ -106,12 +106,14 @@ class Endpoints:
         try:
             with self._store.read() as transaction:
                 current = transaction.objects.get(endpoint.vault_id, Kind.CERTIFICATE, endpoint.name)
+                care = transaction.lifecycles.get(endpoint.vault_id, endpoint.name)
             if current is None or current.certificate is None:
                 # There is nothing to compare with before its first version is made, which disturbs us.
                 self._store.write(lambda transaction: transaction.endpoints.save(endpoint, None))
                 return
             failpoint("endpoint.look.before")
-            expected = Expected(current.version, current.certificate, current.attributes.enabled)
+            resting = None if care is None else care.staged
+            expected = Expected(current.version, current.certificate, current.attributes.enabled, resting)
             sights = self._sights(endpoint, expected)
             failpoint("endpoint.look.after")
             self._store.write(lambda transaction: self._settle(transaction, endpoint, current, expected, sights))

@@ -220,6 +220,19 @@ def test_a_version_that_rests_is_as_good_where_it_is_served_already(bench: Watch
     assert (Serving.CURRENT, care.staged) == (seen.standing.serving, seen.standing.sights[0].version)
 
 
+def test_an_older_version_that_lasts_longer_is_an_older_version(bench: Watched) -> None:
+    """Certificates have become shorter: one of a year is not as good as one of 90 days that has taken its place."""
+    bench.ask(bench.issued_for(365), content_type=PEM)
+    bench.turn()
+    old = bench.current()
+    bench.issued(content_type=PEM)
+    with Server(shaking(context_of(bench.pem(old)))) as server:
+        add(bench, server)
+        (seen,) = bench.look()
+
+    assert (Serving.OLD, old.version) == (seen.standing.serving, seen.standing.sights[0].version)
+
+
 @pytest.mark.parametrize(
     ("script", "serving_"),
     [

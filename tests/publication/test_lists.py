@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def test_a_list_that_has_everything_says_nothing_else(bench: PublishingBench) ->
     assert [f"{URL}/crl/{ca.id}.crl", f"{URL}/crl/{ca.id}/0.crl"] == places(bench.crl(ca))
     assert bench.crl(ca) == bench.crl(ca, 0)
     assert [f"{URL}/crl/{ca.id}/1.crl"] == places(bench.crl(ca, 1))
+
+
+def test_generations_with_the_same_key_tell_their_lists_apart(bench: PublishingBench) -> None:
+    """Whoever reads one of them cannot tell by the issuer and the key that there is another."""
+    ca = bench.ca("ca")
+    bench.publish()
+    complete = bench.crl(ca)
+    renewed = replace(ca, id="f" * 32, sha256="0" * 64)
+    bench.store.write(lambda transaction: transaction.authorities.add(renewed))
+    bench.clock.forward(timedelta(hours=1))
+    bench.publish()
+
+    assert None is places(complete)
+    for each in (ca, renewed):
+        assert f"{URL}/crl/{each.id}.crl" in (places(bench.crl(each)) or ())
 
 
 def test_a_revocation_is_published_at_once_and_many_make_one_list(bench: PublishingBench) -> None:

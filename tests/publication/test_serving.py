@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import socket
 import sqlite3
-import threading
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from blockbuster import blockbuster_ctx
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
@@ -23,49 +18,16 @@ from cryptography.x509 import ocsp
 from certbroker.services.server_certificate import ServerCertificate
 from certbroker.web import publication
 from certbroker.web.publication import PublicationApp
-from certbroker.web.server import Listener, bind
 from tests.support.publishing_bench import (
     DAY,
     PublishingBench,
     certificate_of,
     openssl,
     request_for,
+    served,
     write_pem,
 )
 from tests.support.serving import Installation
-
-
-@contextmanager
-def served(bench: PublishingBench) -> Iterator[str]:
-    """The URL under which the bench publishes, from a thread with an event loop that nothing may block."""
-    listening = bind("127.0.0.1", 0)
-    started = threading.Event()
-    stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-
-    async def serve() -> None:
-        listener, stop = Listener(listening, bench.app), asyncio.Event()
-        await listener.start()
-        with bench.store.reading_on_this_loop(), blockbuster_ctx("certbroker") as guard:
-            for name, function in guard.functions.items():
-                if name.startswith("sqlite3."):
-                    # Single reads by primary key are made on the event loop: a change of thread takes longer.
-                    function.can_block_in("certbroker/store/statement.py", {"run", "one", "all"})
-                    function.can_block_in("certbroker/store/reading.py", {"glance", "release"})
-            stops.append((asyncio.get_running_loop(), stop))
-            started.set()
-            await stop.wait()
-        await listener.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        assert started.wait(10)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        for loop, stop in stops:
-            loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        listening.close()
 
 
 def test_openssl_asks_in_every_way_and_believes_the_answer(bench: PublishingBench, tmp_path: Path) -> None:

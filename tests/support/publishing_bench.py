@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
+from blockbuster import blockbuster_ctx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,6 +32,7 @@ from certbroker.services.vaults import Vaults
 from certbroker.store.published_files import PublishedFiles
 from certbroker.unsealing import open_seal
 from certbroker.web.publication import PublicationApp
+from certbroker.web.server import Listener, bind
 from issuers.private_ca.lint import lint
 from issuers.private_ca.prepare import prepare_leaf
 from issuers.private_ca.profiles import PROFILES
@@ -39,14 +44,14 @@ URL = "http://pki.example"
 DAY = timedelta(days=1)
 
 CALLER = Caller("operator", "Test")
-_LEAF_KEY = ec.generate_private_key(ec.SECP256R1())
+LEAF_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 class PublishingBench:
     """What CAs and their publishing need of a broker, and a vault for them. Nothing is published but by `publish`."""
 
-    def __init__(self, directory: Path) -> None:
-        configuration = build({"data": {"directory": directory}, "pki": {"listen": "127.0.0.1:1", "url": URL}})
+    def __init__(self, directory: Path, url: str = URL) -> None:
+        configuration = build({"data": {"directory": directory}, "pki": {"listen": "127.0.0.1:1", "url": url}})
         self.clock = SteppedClock()
         foundation = replace(lay_foundation(configuration), clock=self.clock)
         self._foundation = foundation
@@ -57,7 +62,7 @@ class PublishingBench:
         vaults = Vaults(self.store, seal, self.clock)
         vaults.ensure_system()
         self.vault = vaults.find("authorities") if again else vaults.create(CALLER, "authorities")
-        self.signers = Signers(self.store, seal, keystore, URL)
+        self.signers = Signers(self.store, seal, keystore, url)
         self.authorities = Authorities(self.store, seal, keystore, self.clock, self.signers)
         lives = Lives(timedelta(hours=configuration.pki.crl_hours), timedelta(hours=configuration.pki.ocsp_hours))
         self.publishing = Publishing(self.store, self.signers, self.clock, PublishedFiles(self.directory), lives)
@@ -72,7 +77,7 @@ class PublishingBench:
         """A certificate of the CA, in its ledger."""
         signer = self.signers.open(ca)
         names = SubjectAlternativeNames(dns_names=("www.example.com",))
-        key, profile = _LEAF_KEY.public_key(), PROFILES["server"]
+        key, profile = LEAF_KEY.public_key(), PROFILES["server"]
         now = self.clock.now()
         prepared = prepare_leaf(signer, profile, parse_subject("CN=www.example.com"), names, key, now, life)
         leaf = x509.load_der_x509_certificate(sign(lint(prepared)))
@@ -131,6 +136,39 @@ class PublishingBench:
 
     def close(self) -> None:
         self._foundation.close()
+
+
+@contextmanager
+def served(bench: PublishingBench, port: int = 0) -> Iterator[str]:
+    """The URL under which the bench publishes, from a thread with an event loop that nothing may block."""
+    listening = bind("127.0.0.1", port)
+    started = threading.Event()
+    stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        listener, stop = Listener(listening, bench.app), asyncio.Event()
+        await listener.start()
+        with bench.store.reading_on_this_loop(), blockbuster_ctx("certbroker") as guard:
+            for name, function in guard.functions.items():
+                if name.startswith("sqlite3."):
+                    # Single reads by primary key are made on the event loop: a change of thread takes longer.
+                    function.can_block_in("certbroker/store/statement.py", {"run", "one", "all"})
+                    function.can_block_in("certbroker/store/reading.py", {"glance", "release"})
+            stops.append((asyncio.get_running_loop(), stop))
+            started.set()
+            await stop.wait()
+        await listener.stop()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        for loop, stop in stops:
+            loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        listening.close()
 
 
 def certificate_of(ca: Authority) -> x509.Certificate:

@@ -12,6 +12,10 @@ import structlog
 from certbroker.services.publishing import LEASE, Publishing, Turn
 
 _THREADS: Final = 4
+
+# CAs that are in hand or wait for a thread. A turn takes milliseconds as a rule, and since all that are due are taken,
+# those that issue all the time never stand before others.
+_IN_HAND: Final = 256
 _log = structlog.get_logger("certbroker.engine")
 
 
@@ -25,12 +29,10 @@ class PublishSweep:
         self._began: dict[str, float] = {}
 
     def sweep(self) -> int:
-        """Claim what is due and has a free thread; return how much that was. Raises TimeoutError while a CA's key
-        does not answer.
-        """
+        """Claim what is due; return how much that was. Raises TimeoutError while a CA's key does not answer."""
         with self._lock:
             began = dict(self._began)
-        claimed = self._publishing.claim(_THREADS - len(began), frozenset(began))
+        claimed = self._publishing.claim(_IN_HAND - len(began), frozenset(began))
         for turn in claimed:
             with self._lock:
                 self._began[turn.authority] = time.monotonic()
@@ -44,8 +46,8 @@ class PublishSweep:
         self._publishing.tidy()
 
     def stop(self) -> None:
-        """Wait for those in hand."""
-        self._threads.shutdown(wait=True)
+        """Wait for those in hand; those that wait for a thread have their turn after the next start."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _work(self, turn: Turn) -> None:
         try:

@@ -130,7 +130,8 @@ class Publishing:
         signer = self._signers.open(found)
         _check(signer)
         lists = self._store.write(lambda transaction: _lists(transaction, found, now))
-        made = [self._list(signer, each, lists, now) for each in lists]
+        divided = len(lists) > 1 or self._has_twin(found)
+        made = [self._list(signer, each, _places(signer, each.shard) if divided else [], now) for each in lists]
         more = self._replies(signer)
         following = self._store.glance().publications.next_reply(authority_id)
         now = self._clock.now()
@@ -138,13 +139,13 @@ class Publishing:
             return now
         return min(now + LONGEST_WAIT, *(each.act_at for each in made), *([following] if following else []))
 
-    def _list(
-        self, signer: Signer, last: RevocationList, lists: Sequence[RevocationList], now: datetime
-    ) -> RevocationList:
-        """The newest list of a shard: the last one, or another one where that is due."""
+    def _list(self, signer: Signer, last: RevocationList, places: list[str], now: datetime) -> RevocationList:
+        """The newest list of a shard: the last one, or another one where that is due.
+
+        `places` are the URLs that it is for; there are none for one that has everything that the CA's key has revoked.
+        """
         authority = signer.authority
         life = self._crl_life(authority)
-        places = self._places(signer, last, lists)
         whole = last.sha256 is not None and self._files.path(last.sha256).exists()
         if whole and last.partial == bool(places) and not last.is_due(now, life):
             return replace(last, act_at=max(last.act_at, now + last.pause))
@@ -184,17 +185,15 @@ class Publishing:
         hours = authority.settings.crl_hours
         return self._lives.crl if hours is None else timedelta(hours=hours)
 
-    def _places(self, signer: Signer, wanted: RevocationList, lists: Sequence[RevocationList]) -> list[str]:
-        """The URLs that a list is for; none for one that has everything that the CA's key has revoked."""
-        authority, url = signer.authority, signer.url
-        assert url is not None
+    def _has_twin(self, authority: Authority) -> bool:
+        """Whether another generation publishes as an issuer of the same name with the same key."""
         generations = self._store.glance().authorities.generations(authority.vault_id, authority.name)
-        same = [each for each in generations if each.crl_act_at is not None and _same_issuer(each, authority)]
-        if len(lists) == 1 and len(same) <= 1:
-            return []
-        places = [publication_urls(url, authority.id, wanted.shard).crl]
-        # What was issued before the CA had several lists names the one without a number.
-        return [publication_urls(url, authority.id).crl, *places] if wanted.shard == 0 else places
+        return any(
+            each.id != authority.id
+            and each.crl_act_at is not None
+            and (each.subject, each.key_sha256) == (authority.subject, authority.key_sha256)
+            for each in generations
+        )
 
     def _replies(self, signer: Signer) -> bool:
         """Sign OCSP replies that are due, for a while; whether there are more."""
@@ -282,9 +281,12 @@ def _check(signer: Signer) -> None:
         raise BrokerError(f"The key of the CA {signer.authority.name} is not the one in its certificate.")
 
 
-def _same_issuer(one: Authority, other: Authority) -> bool:
-    """Whether nobody can tell by a CRL which of the two has signed it."""
-    return (one.subject, one.key_sha256) == (other.subject, other.key_sha256)
+def _places(signer: Signer, shard: int) -> list[str]:
+    """Where certificates of a shard say that their list is."""
+    assert signer.url is not None
+    place = publication_urls(signer.url, signer.authority.id, shard).crl
+    # What was issued before the CA had several lists names the one without a number.
+    return [publication_urls(signer.url, signer.authority.id).crl, place] if shard == 0 else [place]
 
 
 def _since(signer: Signer, now: datetime) -> datetime:

@@ -81,11 +81,13 @@ def read(request: bytes) -> Question:
 
 
 def issuer_hashes(issuer: x509.Certificate) -> dict[str, tuple[str, bytes, bytes]]:
-    """How clients name this issuer, by each hash that is understood: what they would ask with is made and read."""
+    """How clients name this issuer, by each hash that is understood. The key's is out of what they would ask with."""
     found = {}
     for name, algorithm in _HASHES.items():
         asked = ocsp.OCSPRequestBuilder().add_certificate(issuer, issuer, algorithm).build()
-        found[name] = (name, asked.issuer_name_hash, asked.issuer_key_hash)
+        subject = hashes.Hash(algorithm)
+        subject.update(issuer.subject.public_bytes())
+        found[name] = (name, subject.finalize(), asked.issuer_key_hash)
     return found
 
 

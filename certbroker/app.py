@@ -6,7 +6,7 @@ import fcntl
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -147,12 +147,12 @@ def open_core(configuration: Configuration) -> Core:
         raise
 
 
-def lay_foundation(configuration: Configuration) -> Foundation:
-    """Open the database alone. Raises ConfigurationError."""
+def lay_foundation(configuration: Configuration, upgrade: Callable[[Path], object] = migrations.upgrade) -> Foundation:
+    """Open the database alone, which `upgrade` brings up to date. Raises ConfigurationError."""
     directory = configuration.data.directory
     lock = _lock(directory)
     database = directory / "certbroker.db"
-    migrations.upgrade(database)
+    upgrade(database)
     store = SQLiteStore(database, secrets.token_hex(8))
     # Nobody else has the directory open, so whoever held a lease is dead.
     clock = SystemClock()

@@ -104,10 +104,11 @@ def _run(
     from certbroker.hardening import harden
     from certbroker.logs import configure
     from certbroker.process import Application
+    from certbroker.store.migrations import upgrade_apart
 
     harden()
     configure(configuration.log.level, configuration.log.format)
-    application = Application(lay_foundation(configuration), prepare)
+    application = Application(lay_foundation(configuration, upgrade_apart), prepare)
 
     async def serving() -> None:
         stop = asyncio.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -69,3 +70,12 @@ def test_the_database_writes_ahead(database: Path) -> None:
     connection.close()
 
     assert ("wal",) == mode
+
+
+def test_a_process_of_its_own_makes_the_same_schema_and_tells_what_fails(database: Path, tmp_path: Path) -> None:
+    migrations.upgrade_apart(tmp_path / "apart.db")
+
+    assert _indexes(tmp_path / "apart.db") == _indexes(database)
+    (tmp_path / "garbage.db").write_bytes(b"garbage" * 100)
+    with pytest.raises(sqlite3.DatabaseError):
+        migrations.upgrade_apart(tmp_path / "garbage.db")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,19 @@ def upgrade(path: Path) -> bool:
     configuration.attributes["path"] = path
     command.upgrade(configuration, "head")
     return True
+
+
+def upgrade_apart(path: Path) -> None:
+    """The same by a process of its own, so that a broker that runs for years does not keep Alembic: that is 10 MB.
+
+    To be called while the caller has no other threads, since it forks.
+    """
+    if sys.platform == "linux" and _revision(path) != HEAD:
+        child = multiprocessing.get_context("fork").Process(target=upgrade, args=(path,))
+        child.start()
+        child.join()
+    # Tells what has gone wrong, if something has; else there is nothing left to do.
+    upgrade(path)
 
 
 def _revision(path: Path) -> str | None:

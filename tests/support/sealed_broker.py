@@ -11,8 +11,10 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.objects import Attributes, Changes, Kind, Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Version
+from certbroker.services.authorities import NewAuthority
 from certbroker.services.issuer_resources import Memory
 from certbroker.services.issuers import IssuerChanges
+from certbroker.services.signers import key_identity
 from certbroker.store.sealing import TABLES
 from certbroker.store.transaction import SQLTransaction
 
@@ -41,6 +43,7 @@ def fill(core: Core, versions: int = 5) -> None:
         CALLER, vault, "CA", IssuerChanges(provider="Nobody", account_id="a", password="issuer password")
     )
     Memory(broker.store, core.seal, vault.id, "CA").save("account key", b"remembered")
+    broker.authorities.create(CALLER, vault, "root", NewAuthority("CN=Root", key="Ed25519"))
     policy = CertificatePolicy(subject="CN=a.example")
     broker.certificates.create(CALLER, vault, "waiting", lambda current: policy, Changes())
     for operation in broker.operations.claim(broker.operations.due(10)):
@@ -63,6 +66,7 @@ def read_all(core: Core) -> dict[str, object]:
         names = [each.name for each in transaction.objects.listing(vault.id, Kind.SECRET, "", 10_000)]
         operation = transaction.operations.pending(vault.id, "waiting")
         issuer = transaction.issuers.get(vault.id, "CA")
+        authority = transaction.authorities.active(vault.id, "root")
         settings = {
             name: transaction.vaults.sealed_setting(name)
             for name in ("token signing key", "server certification authority")
@@ -73,6 +77,9 @@ def read_all(core: Core) -> dict[str, object]:
     assert operation.sealed_key is not None
     assert issuer is not None
     assert issuer.sealed_password is not None
+    assert authority is not None
+    assert authority.sealed_key is not None
+    found["authority"] = core.seal.open(key_identity(authority), authority.sealed_key)
     found["operation"] = core.seal.open(operation.key_identity, operation.sealed_key)
     found["password"] = broker.issuers._password(vault.id, "CA", issuer.sealed_password)
     found["memory"] = Memory(broker.store, core.seal, vault.id, "CA").load("account key")

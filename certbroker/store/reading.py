@@ -21,7 +21,7 @@ _REMEMBERED: Final = 1024
 # SQLite's cache for each connection, in KiB. There is one connection for each thread, and threads are many; the event
 # loop's thread makes most of the reads.
 _THREAD_CACHE: Final = 256
-_LOOP_CACHE: Final = 8192
+_LOOP_CACHE: Final = 4096
 
 T = TypeVar("T")
 Query = Callable[[SQLTransaction], T]

@@ -48,7 +48,7 @@ _MLDSA_44: Final = bytes.fromhex("300b0609608648016503040311")
 _MLDSA_65: Final = bytes.fromhex("300b0609608648016503040312")
 _MLDSA_87: Final = bytes.fromhex("300b0609608648016503040313")
 
-_CLOCK: Final = tuple(b"%02d%02d%02dZ" % (second // 3600, second // 60 % 60, second % 60) for second in range(86400))
+_DIGITS: Final = tuple(b"%02d" % number for number in range(60))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,8 @@ def _entry(serial: str, revoked: int, reason: int | None) -> bytes:
 def _time(seconds: int) -> bytes:
     """UTCTime until 2049, GeneralizedTime from then on (RFC 5280 section 5.1.2.4)."""
     day, second = divmod(seconds, 86400)
-    return _day(day) + _CLOCK[second]
+    minute = second // 60
+    return b"%b%b%b%bZ" % (_day(day), _DIGITS[minute // 60], _DIGITS[minute % 60], _DIGITS[second % 60])
 
 
 @lru_cache(maxsize=4096)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from certbroker.ports.egress import OutsideResponse
 from pebble.launcher import Pebble
 from tests.support.acme_ports import (
     Crash,
@@ -26,19 +24,6 @@ Surround = Callable[[Pebble], Surroundings]
 Start = Callable[..., Pebble]
 
 ABANDON = ["acme.abandon.before", "acme.abandon.after-call"]
-
-
-class Counting:
-    """An egress that remembers where requests went."""
-
-    def __init__(self, egress: Any) -> None:
-        self._egress = egress
-        self.urls: list[str] = []
-
-    def request(self, method: str, url: str, **more: Any) -> OutsideResponse:
-        self.urls.append(url)
-        response: OutsideResponse = self._egress.request(method, url, **more)
-        return response
 
 
 def authorizations(ca: Surroundings, journal: MemoryJournal) -> list[str]:

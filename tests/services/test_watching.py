@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,10 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ReasonFlags
 
-from certbroker.app import Core, open_core
-from certbroker.config import build
 from certbroker.domain import operation as states
-from certbroker.domain.audit import Caller
 from certbroker.domain.checkup import Grade
 from certbroker.domain.events import EventType
 from certbroker.domain.lifecycle import Health
@@ -26,36 +21,11 @@ from certbroker.domain.revocation_sources import Named, SourceKind, SourceStatus
 from certbroker.domain.revocation_status import Standing
 from certbroker.services.revocation import RevocationWish
 from tests.support.certificates import Authority, der
-from tests.support.issuer_bench import Bench
-from tests.support.revocation import Publisher, crl, distribution_point, points_at
+from tests.support.revocation import crl, distribution_point, points_at
 from tests.support.watch_bench import WatchBench, revoked, serial
 
 RENEWED = (LifetimeAction(AUTO_RENEW, lifetime_percentage=80),)
 FOUND = EventType.CERTIFICATE_REVOCATION_FOUND
-
-
-@pytest.fixture(scope="module")
-def publisher() -> Iterator[Publisher]:
-    with Publisher() as publisher:
-        yield publisher
-
-
-@pytest.fixture(scope="module")
-def shared_core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Core]:
-    core = open_core(build({"data": {"directory": tmp_path_factory.mktemp("data")}}))
-    yield core
-    core.close()
-
-
-@pytest.fixture
-def watch(shared_core: Core, caller: Caller, publisher: Publisher, tmp_path: Path) -> Iterator[WatchBench]:
-    """A vault of its own in a broker that is shared, with nothing published yet."""
-    publisher.pages.clear()
-    publisher.asked.clear()
-    vault = shared_core.broker.vaults.create(caller, f"v{secrets.token_hex(6)}")
-    bench = WatchBench(Bench(shared_core, caller, vault), publisher, tmp_path)
-    yield bench
-    bench.close()
 
 
 def public(watch: WatchBench, version: Version) -> bytes:

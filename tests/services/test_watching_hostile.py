@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import secrets
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,43 +13,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ReasonFlags, ocsp
 
-from certbroker.app import Core, open_core
-from certbroker.config import build
-from certbroker.domain.audit import Caller
 from certbroker.domain.revocation_sources import SourceStatus
 from certbroker.domain.revocation_status import Standing
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.engine.watch import WatchSweep
 from tests.support.certificates import Authority
-from tests.support.issuer_bench import Bench
-from tests.support.revocation import OpenSSLCA, Page, Publisher, crl, ocsp_reply, points_at
+from tests.support.revocation import OpenSSLCA, Page, crl, ocsp_reply, points_at
 from tests.support.watch_bench import WatchBench, revoked
 from tests.support.wire import until
-
-
-@pytest.fixture(scope="module")
-def publisher() -> Iterator[Publisher]:
-    with Publisher() as publisher:
-        yield publisher
-
-
-@pytest.fixture(scope="module")
-def shared_core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Core]:
-    core = open_core(build({"data": {"directory": tmp_path_factory.mktemp("data")}}))
-    yield core
-    core.close()
-
-
-@pytest.fixture
-def watch(shared_core: Core, caller: Caller, publisher: Publisher, tmp_path: Path) -> Iterator[WatchBench]:
-    """A vault of its own in a broker that is shared, with nothing published yet."""
-    publisher.pages.clear()
-    publisher.asked.clear()
-    vault = shared_core.broker.vaults.create(caller, f"v{secrets.token_hex(6)}")
-    bench = WatchBench(Bench(shared_core, caller, vault), publisher, tmp_path)
-    yield bench
-    bench.close()
-
 
 BAD = {
     "a page that says sorry": (Page(b"<html>Service unavailable</html>"), "not a CRL"),

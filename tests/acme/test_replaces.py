@@ -50,7 +50,12 @@ def renew(ca: Surroundings, old: x509.Certificate, journal: MemoryJournal, *name
 
 
 def first(ca: Surroundings) -> x509.Certificate:
-    return issued(drive(ca.issuer(), request_for(NAME), MemoryJournal()))[0]
+    """A certificate to renew.
+
+    Pebble 2.10 finds the order of none whose serial number, as DER has it, begins with a zero byte: one of 256.
+    """
+    certificate = issued(drive(ca.issuer(), request_for(NAME), MemoryJournal()))[0]
+    return first(ca) if certificate.serial_number.bit_length() % 8 == 0 else certificate
 
 
 def intent(journal: MemoryJournal) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from certbroker.config.section import Section, split_address
+from certbroker.config.section import Address, Section
 from certbroker.domain.discovery import targets
 
 _PLAIN_URL: Final = re.compile(
@@ -55,7 +55,7 @@ class EndpointsSection(Section):
 class PKISection(Section):
     """Where private CAs publish certificates, CRLs and OCSP replies. Without it certificates name no such place."""
 
-    listen: str | None = None
+    listen: Address | None = None
     """Address and port for publishing, over plain HTTP: what is published is signed, and public."""
     url: str | None = None
     """The http URL under which everybody reaches that listener; it is put into certificates. `{port}` is its port."""
@@ -63,13 +63,6 @@ class PKISection(Section):
     """Hours that a CRL holds, of a CA that says nothing else. The next one is made when half of them have passed."""
     ocsp_hours: Annotated[float, Field(ge=2, le=8760)] = 96.0
     """Hours that an OCSP reply holds. The next one is made when half of them have passed."""
-
-    @field_validator("listen")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value)
-        return value
 
     @field_validator("url")
     @classmethod

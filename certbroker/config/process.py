@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from certbroker.config.section import Section, split_address
+from certbroker.config.section import Address, Section
 
 _DOMAIN: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"
 
@@ -15,25 +15,18 @@ _DOMAIN: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])
 class ServerSection(Section):
     """Where the broker listens, and under which names clients reach it."""
 
-    listen: str = "127.0.0.1:8443"
+    listen: Address = "127.0.0.1:8443"
     """Address and port for HTTPS; port 0 picks a free one. IPv6 as `[::]:8443`."""
     base_domain: Annotated[str, Field(pattern=_DOMAIN)] = "vault.localhost"
     """Vaults are reached as `<vault>.<base_domain>`; DNS needs a wildcard record for it."""
     authority: str | None = None
     """The https URL under which clients reach the token endpoint. Default: `https://login.<base_domain>:<port>`."""
-    http01_listen: str | None = None
+    http01_listen: Address | None = None
     """Address and port for answering http-01 challenges, usually `0.0.0.0:80`. Without it http-01 cannot be used."""
-    tls_alpn01_listen: str | None = None
+    tls_alpn01_listen: Address | None = None
     """Address and port for answering tls-alpn-01 challenges, usually `0.0.0.0:443`; nothing else is served there."""
     vault_hosts: dict[str, str] = Field(default_factory=dict)
     """Further host names or IP addresses that stand for a vault: `"keys.example.com" = "demo"`."""
-
-    @field_validator("listen", "http01_listen", "tls_alpn01_listen")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value)
-        return value
 
     @field_validator("authority")
     @classmethod
@@ -126,7 +119,7 @@ class LogSection(Section):
 class MonitoringSection(Section):
     """How others watch the broker."""
 
-    listen: str | None = None
+    listen: Address | None = None
     """Address and port for health and metrics, over plain HTTP and without any token: keep it on this machine, or in a
     network that only those reach who may see names of certificates.
     """
@@ -140,13 +133,6 @@ class MonitoringSection(Section):
     """Seconds between two calls."""
     ping_failures: bool = False
     """Whether the URL with `/fail` appended is called while the broker is not ready."""
-
-    @field_validator("listen")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value)
-        return value
 
     @field_validator("ping_url")
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class ConfigurationError(Exception):
@@ -21,3 +23,12 @@ def split_address(text: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or int(port) > 65535 or not host.strip("[]"):
         raise ValueError(f"{text!r} is not of the form address:port")
     return host.strip("[]"), int(port)
+
+
+def _checked(text: str) -> str:
+    split_address(text)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_checked)]
+"""`host:port` or `[host]:port`."""

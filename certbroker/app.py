@@ -86,6 +86,7 @@ from certbroker.store.published_files import PublishedFiles
 from certbroker.store.transaction import SQLTransaction
 from certbroker.unsealing import open_seal, setting
 from certbroker.web.hosts import Hosts
+from issuers import Kinds
 
 # Linux counts the time in which the machine sleeps in one clock only.
 _PASSED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -174,8 +175,6 @@ def unseal(
     `authority` is the broker's own URL, and `publication` that of what its CAs publish, where ports are known only now.
     `kinds` of issuers, by provider in lower case, stand beside those that are installed.
     """
-    from issuers import kinds as installed
-
     configuration, store, clock = foundation.configuration, foundation.store, foundation.clock
     seal = open_seal(configuration.seal, configuration.data.directory, store)
     keystore = SoftwareKeyStore()
@@ -198,9 +197,10 @@ def unseal(
         foundation, authority or authority_of(configuration, split_address(configuration.server.listen)[1])
     )
     resources = NotifierResources(egress, clock, urlsplit(hosts.authority).hostname or hosts.base_domain)
-    found = {**installed(), **(kinds or {})}
     signers = Signers(store, seal, keystore, publication or publication_of(configuration))
-    issuers = Issuers(store, seal, clock, found, egress, _publishers(configuration, names), names, governor, signers)
+    issuers = Issuers(
+        store, seal, clock, Kinds(kinds), egress, _publishers(configuration, names), names, governor, signers
+    )
     meters = foundation.meters
     operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
     renewals = Renewals(store, issuers, operations, clock, inbox, meters)
@@ -350,6 +350,8 @@ def _names(configuration: Configuration, policy: EgressPolicy) -> OutsideDNS:
 
 
 def _publishers(configuration: Configuration, names: DNS) -> Mapping[str, DNSPublisher]:
+    if not configuration.dns:
+        return {}
     from issuers.acme.dns_hook import DNSHook, DNSHookPublisher
     from issuers.acme.dns_lexicon import LexiconProvider, LexiconPublisher
     from issuers.acme.dns_update import DNSUpdatePublisher, DNSUpdateServer

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -34,7 +34,9 @@ from certbroker.web.publication import PublicationApp
 from certbroker.web.sealed import Entrance, SealedSite
 from certbroker.web.server import Certificate, Listener, bind
 from certbroker.web.site import Site
-from certbroker.web.tls_alpn import Prepared, ValidationListener
+
+if TYPE_CHECKING:
+    from certbroker.web.tls_alpn import Prepared, ValidationListener
 
 # Requests that write wait for a commit that they share, so the more wait, the more share it. asyncio has six on two
 # cores.
@@ -105,6 +107,7 @@ class Application:
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Application], None]) -> None:
         """Serve until `stop` is set; `ready` is called once the broker is open and requests are answered."""
+        _collect_seldom()
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_REQUEST_THREADS, "request"))
         with self._foundation.store.reading_on_this_loop():
             await self._run(stop, ready)
@@ -149,13 +152,13 @@ class Application:
         feeding.cancel()
 
     def _challenge_listeners(self, core: Core) -> list[Listener | ValidationListener]:
-        from issuers.acme.tls_alpn import validation_certificate
-
         board, clock = core.broker.board, core.broker.clock
         listeners: list[Listener | ValidationListener] = []
         if self._http01 is not None:
             listeners.append(Listener(self._http01, ChallengeApp(partial(board.answer, "http-01"))))
         if self._tls_alpn01 is not None:
+            from certbroker.web.tls_alpn import ValidationListener
+            from issuers.acme.tls_alpn import validation_certificate
 
             def prepare(place: str) -> Prepared | None:
                 answer = board.answer("tls-alpn-01", place)
@@ -228,6 +231,7 @@ def _collect_seldom() -> None:
     """
     gc.freeze()
     gc.set_threshold(10_000)
+    gc.enable()
 
 
 def _watcher(core: Core) -> Watcher | None:

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Final
 
 from certbroker.ports.issuer import IssuerKind
-from issuers import manual, self_signed
 
 _ENTRY_POINTS: Final = "certbroker.issuers"
+_OURS: Final = {
+    "self": "issuers.self_signed",
+    "unknown": "issuers.manual",
+    "acme": "issuers.acme",
+    "privateca": "issuers.private_ca",
+}
 
 
-def kinds() -> dict[str, IssuerKind]:
-    """Every kind by its provider name in lower case: ours, and those that other packages bring by entry point."""
-    from issuers import acme, private_ca
+class Kinds(Mapping[str, IssuerKind]):
+    """Kinds by their provider name in lower case: `given`, then ours, then those of other packages, by entry point.
 
-    ours = (self_signed.KIND, manual.KIND, acme.KIND, private_ca.KIND)
-    found: dict[str, IssuerKind] = {kind.provider.lower(): kind for kind in ours}
-    for entry in entry_points(group=_ENTRY_POINTS):
-        kind: IssuerKind = entry.load()
-        found.setdefault(kind.provider.lower(), kind)
-    return found
+    Ours are imported when they are asked for, because a broker that no CA serves by ACME needs none of its libraries:
+    they are 10 MB.
+    """
+
+    def __init__(self, given: Mapping[str, IssuerKind] | None = None) -> None:
+        self._found = dict(given or {})
+        self._names = [*self._found, *(name for name in _OURS if name not in self._found)]
+        for entry in entry_points(group=_ENTRY_POINTS):
+            kind: IssuerKind = entry.load()
+            name = kind.provider.lower()
+            if name not in self._names:
+                self._found[name] = kind
+                self._names.append(name)
+
+    def __getitem__(self, name: str) -> IssuerKind:
+        if name not in self._found:
+            self._found[name] = import_module(_OURS[name]).KIND
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -63,6 +63,8 @@ class _File:
     def clear(self) -> None:
         self._memory[: self._used] = bytes(self._used)
         self._used = 0
+        # The pages stay in the file and leave this process, which at the start has looked at all of them.
+        self._memory.madvise(mmap.MADV_DONTNEED)
 
 
 class AuditSpool:

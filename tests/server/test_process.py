@@ -94,6 +94,17 @@ def test_a_second_broker_on_the_same_directory_is_refused(broker: DevBroker, tmp
     assert not (tmp_path / "env").exists()
 
 
+def test_the_libraries_for_acme_are_loaded_when_an_issuer_needs_them(broker: DevBroker) -> None:
+    """They are 10 MB. `acme` itself leaves no trace in the memory map, but one of what it brings does."""
+    mapped = Path(f"/proc/{broker.process.pid}/maps")
+    before = mapped.read_text()
+
+    Wire(broker).set_acme_issuer("away", f"https://127.0.0.1:{free_ports(1)[0]}/dir")
+
+    assert "charset_normalizer" not in before
+    assert "charset_normalizer" in mapped.read_text()
+
+
 def test_sigterm_answers_what_is_in_flight_and_the_next_start_goes_on(tmp_path: Path) -> None:
     """Also while an operation waits for a CA that cannot be reached. A commit that takes long is what is in flight."""
     slow = {"CERTBROKER_FAILPOINT": "store.before-commit:25:sleep"}

@@ -31,7 +31,7 @@ from certbroker.services.issuers import IssuerChanges, Issuers
 from certbroker.services.operations import Operations
 from certbroker.services.renewals import Renewals
 from certbroker.services.revocation import Revocations
-from issuers import kinds
+from issuers import Kinds
 from tests.support.certificates import Authority, der
 from tests.support.clock import SteppedClock
 
@@ -106,7 +106,7 @@ class Bench:
         self.clock, self.kind = SteppedClock(), ScriptedKind()
         self.store = core.broker.store
         core.broker.issuers.set(caller, vault, "ca", IssuerChanges(provider="Scripted"))
-        found = {**kinds(), "scripted": self.kind, "silent": SilentKind(self.kind)}
+        found = Kinds({"scripted": self.kind, "silent": SilentKind(self.kind)})
         governor = Governor(self.store, self.clock)
         signers = core.broker.signers
         self.issuers = Issuers(self.store, core.seal, self.clock, found, None, {}, None, governor, signers)  # type: ignore[arg-type]

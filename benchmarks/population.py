@@ -21,7 +21,7 @@ from benchmarks.simulation.world import DAY, LIVES, SILENT, SUGGESTING, Wanted
 from certbroker.app import Core, lay_foundation, unseal
 from certbroker.config import build
 from certbroker.ports.issuer import IssuerKind
-from certbroker.services.registered_domains import registered_domain
+from certbroker.services.issuers.registered_domains import registered_domain
 from certbroker.store.moments import micros as _micros
 
 VAULT: Final = "many"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from benchmarks.row import Row
-from certbroker.services.revocation_lists import RevocationLists
+from certbroker.services.revocation.lists import RevocationLists
 from tests.support.certificates import Authority, der, pem
 
 _ENTRIES = 1_000_000

@@ -33,9 +33,9 @@ from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.domain.renewal import Trigger, Wish
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.process import Application
-from certbroker.services.completion import Completion, store
-from certbroker.services.issuers import IssuerChanges
-from certbroker.services.naming import new_version
+from certbroker.services.issuance.completion import Completion, store
+from certbroker.services.issuers.issuers import IssuerChanges
+from certbroker.services.objects.naming import new_version
 from certbroker.store.transaction import SQLTransaction
 
 CA: Final = "simulated"

@@ -27,7 +27,7 @@ from certbroker.engine.issue import IssueSweep
 from certbroker.engine.notify import NotifySweep
 from certbroker.engine.renew import RenewSweep
 from certbroker.engine.revoke import RevokeSweep
-from certbroker.services.metrics import Metrics
+from certbroker.services.health.metrics import Metrics
 from tests.support.broker import DevBroker
 
 Work = Callable[[], object]

@@ -29,57 +29,57 @@ from certbroker.ports.deployer import Deployer
 from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import DNSPublisher, IssuerKind
 from certbroker.ports.notifier import NotifierResources
-from certbroker.services.access import Access
-from certbroker.services.authorities import Authorities
-from certbroker.services.backup import Backups
 from certbroker.services.broker import Broker
-from certbroker.services.certificates import Certificates
-from certbroker.services.channels import Channels
-from certbroker.services.contacts import Contacts
-from certbroker.services.deletion import Deletions
-from certbroker.services.deliveries import Deliveries
-from certbroker.services.deployments import Deployments
-from certbroker.services.digests import Digests
-from certbroker.services.discovery import Discoveries, DiscoveryPlan
-from certbroker.services.discovery_tasks import LEASE as DISCOVERY_LEASE
-from certbroker.services.discovery_tasks import DiscoveryTasks
-from certbroker.services.doctor import Doctor
-from certbroker.services.drills import Drills
-from certbroker.services.endpoints import LEASE as LOOK_LEASE
-from certbroker.services.endpoints import Endpoints
-from certbroker.services.governor import Governor
-from certbroker.services.holds import Holds
+from certbroker.services.deployment.deployments import Deployments
+from certbroker.services.deployment.endpoints import LEASE as LOOK_LEASE
+from certbroker.services.deployment.endpoints import Endpoints
+from certbroker.services.discovery.discoveries import Discoveries, DiscoveryPlan
+from certbroker.services.discovery.tasks import LEASE as DISCOVERY_LEASE
+from certbroker.services.discovery.tasks import DiscoveryTasks
+from certbroker.services.drills.drills import Drills
+from certbroker.services.health.doctor import Doctor
+from certbroker.services.health.meters import Meters
+from certbroker.services.health.pulse import Pulse
+from certbroker.services.health.readiness import Readiness
+from certbroker.services.health.status import Status
 from certbroker.services.housekeeping import Housekeeping
-from certbroker.services.inbox import Inbox
-from certbroker.services.issuer_resources import Board
-from certbroker.services.issuers import Issuers
-from certbroker.services.keys import Keys
-from certbroker.services.lifecycles import Lifecycles
-from certbroker.services.listings import Listings
-from certbroker.services.meters import Meters
-from certbroker.services.operations import Operations
-from certbroker.services.outside_requests import OutsideRequests
-from certbroker.services.publications import Publications
-from certbroker.services.publishing import Lives, Publishing
-from certbroker.services.pulse import Pulse
-from certbroker.services.readiness import Readiness
-from certbroker.services.rehearsals import Rehearsals
-from certbroker.services.renewals import LEASE, Renewals
-from certbroker.services.revocation import Revocations
-from certbroker.services.revocation_findings import RevocationFindings
-from certbroker.services.revocation_lists import RevocationLists
-from certbroker.services.revocation_sources import LEASE as SOURCE_LEASE
-from certbroker.services.revocation_sources import RevocationSources, WatchSettings
+from certbroker.services.identity.access import Access
+from certbroker.services.identity.tokens import Tokens
+from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.issuance.operations import Operations
+from certbroker.services.issuers.governor import Governor
+from certbroker.services.issuers.holds import Holds
+from certbroker.services.issuers.issuers import Issuers
+from certbroker.services.issuers.rehearsals import Rehearsals
+from certbroker.services.issuers.resources import Board
+from certbroker.services.notification.channels import Channels
+from certbroker.services.notification.contacts import Contacts
+from certbroker.services.notification.deliveries import Deliveries
+from certbroker.services.notification.digests import Digests
+from certbroker.services.objects.backup import Backups
+from certbroker.services.objects.certificates import Certificates
+from certbroker.services.objects.deletion import Deletions
+from certbroker.services.objects.keys import Keys
+from certbroker.services.objects.listings import Listings
+from certbroker.services.objects.secret_expiry import SecretExpiry
+from certbroker.services.objects.secrets import Secrets
+from certbroker.services.objects.vaults import Vaults
+from certbroker.services.pki.authorities import Authorities
+from certbroker.services.pki.outside_requests import OutsideRequests
+from certbroker.services.pki.publications import Publications
+from certbroker.services.pki.publishing import Lives, Publishing
+from certbroker.services.pki.signers import Signers
+from certbroker.services.pki.successions import Successions
+from certbroker.services.renewal.lifecycles import Lifecycles
+from certbroker.services.renewal.renewals import LEASE, Renewals
+from certbroker.services.revocation.findings import RevocationFindings
+from certbroker.services.revocation.lists import RevocationLists
+from certbroker.services.revocation.revocations import Revocations
+from certbroker.services.revocation.sources import LEASE as SOURCE_LEASE
+from certbroker.services.revocation.sources import RevocationSources, WatchSettings
+from certbroker.services.revocation.watching import LEASE as WATCH_LEASE
+from certbroker.services.revocation.watching import Watching
 from certbroker.services.seal_rotation import SealRotation
-from certbroker.services.secret_expiry import SecretExpiry
-from certbroker.services.secrets import Secrets
-from certbroker.services.signers import Signers
-from certbroker.services.status import Status
-from certbroker.services.successions import Successions
-from certbroker.services.tokens import Tokens
-from certbroker.services.vaults import Vaults
-from certbroker.services.watching import LEASE as WATCH_LEASE
-from certbroker.services.watching import Watching
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
 from certbroker.store.published_files import PublishedFiles

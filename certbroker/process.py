@@ -21,9 +21,9 @@ from certbroker.config import ConfigurationError, split_address
 from certbroker.domain.errors import Sealed
 from certbroker.engine.scheduler import Engine
 from certbroker.ports.issuer import IssuerKind
-from certbroker.services.metrics import Metrics
+from certbroker.services.health.metrics import Metrics
+from certbroker.services.health.watcher import Watcher
 from certbroker.services.server_certificate import CHAIN_FILE, KEY_FILE, ServerCertificate
-from certbroker.services.watcher import Watcher
 from certbroker.supervision import Supervision
 from certbroker.unsealing import retry_pauses
 from certbroker.web.akv.vault import VaultApp

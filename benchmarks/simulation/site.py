@@ -20,7 +20,7 @@ from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.operation import Completed
 from certbroker.domain.policy import AUTO_RENEW, CertificatePolicy, LifetimeAction, SubjectAlternativeNames
 from certbroker.ports.issuer import IssuerKind
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.issuers.issuers import IssuerChanges
 
 # As many as the engine takes at once (certbroker/engine).
 _LOOKS = 200

@@ -15,7 +15,7 @@ from benchmarks.simulation.site import BrokerClock, Site
 from benchmarks.simulation.tally import Tally
 from benchmarks.simulation.watch import Watch
 from benchmarks.simulation.world import DAY, HOUR, SILENT, SUGGESTING, World
-from certbroker.services.registered_domains import registered_domain
+from certbroker.services.issuers.registered_domains import registered_domain
 
 # The engine looks for work every second. Here it does so when something is due, and at most this often: what comes
 # due meanwhile is done together, later than it would be.

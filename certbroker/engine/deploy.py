@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from certbroker.services.deployments import Deployments
+from certbroker.services.deployment.deployments import Deployments
 from certbroker.store.deployments import Deployment
 
 _THREADS: Final = 16

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from certbroker.services.discovery_tasks import DiscoveryTasks
+from certbroker.services.discovery.tasks import DiscoveryTasks
 
 _THREADS: Final = 6
 

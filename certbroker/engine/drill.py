@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from certbroker.services.drills import Drills
+from certbroker.services.drills.drills import Drills
 
 _COUNT: Final = 20
 

@@ -19,8 +19,8 @@ from typing import Final
 from certbroker.domain.records import Operation
 from certbroker.engine.workbench import Workbench
 from certbroker.ports.issuer import THREADS_PER_ISSUER
-from certbroker.services.inbox import Inbox
-from certbroker.services.operations import Operations, Settlement
+from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.issuance.operations import Operations, Settlement
 
 _BATCH: Final = 256
 _CORES: Final = os.cpu_count() or 1

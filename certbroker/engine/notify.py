@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from certbroker.domain.channels import Channel, Lane
-from certbroker.services.deliveries import Deliveries
-from certbroker.services.inbox import Inbox
+from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.notification.deliveries import Deliveries
 
 _THREADS: Final = {Lane.PROVEN: 16, Lane.NEW: 8, Lane.FAILING: 8}
 

@@ -11,7 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from certbroker.services.endpoints import Endpoints
+from certbroker.services.deployment.endpoints import Endpoints
 from certbroker.store.endpoints import Endpoint, Lane
 
 _THREADS: Final = {Lane.SEEN: 16, Lane.BLIND: 8}

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from certbroker.services.publishing import LEASE, Publishing, Turn
+from certbroker.services.pki.publishing import LEASE, Publishing, Turn
 
 _THREADS: Final = 4
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from certbroker.engine.lanes import Lanes
-from certbroker.services.looks import Look
-from certbroker.services.renewals import Renewals
+from certbroker.services.renewal.looks import Look
+from certbroker.services.renewal.renewals import Renewals
 
 _BATCH: Final = 200
 _THREADS: Final = 48

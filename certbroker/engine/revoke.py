@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from certbroker.domain.revocation import Revocation
-from certbroker.services.revocation import Revocations
+from certbroker.services.revocation.revocations import Revocations
 
 _THREADS: Final = 4
 

@@ -23,9 +23,9 @@ from certbroker.engine.renew import RenewSweep
 from certbroker.engine.revoke import RevokeSweep
 from certbroker.engine.watch import WatchSweep
 from certbroker.services.broker import Broker
-from certbroker.services.inbox import Inbox
-from certbroker.services.pulse import Part
-from certbroker.services.watcher import Watcher
+from certbroker.services.health.pulse import Part
+from certbroker.services.health.watcher import Watcher
+from certbroker.services.issuance.inbox import Inbox
 
 _TICK_SECONDS: Final = 1.0
 _BEAT_SECONDS: Final = 30.0

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from certbroker.domain.revocation_sources import Source
 from certbroker.engine.lanes import Lanes
-from certbroker.services.watching import Watching
+from certbroker.services.revocation.watching import Watching
 
 _BATCH: Final = 200
 _THREADS: Final = 16

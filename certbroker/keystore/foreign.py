@@ -1,4 +1,7 @@
-"""Takes a PFX or PEM apart, as a process with little time and memory. `services/foreign.py` starts it and says why."""
+"""Takes a PFX or PEM apart, as a process with little time and memory.
+
+`services/issuance/foreign.py` starts it and says why.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def main() -> None:
 
 
 def take_apart(data: bytes, password: str | None) -> dict[str, object]:
-    """The parts under the names of `services.foreign.Reply`. Raises Refused."""
+    """The parts under the names of `services.issuance.foreign.Reply`. Raises Refused."""
     key, certificates = _from_pem(data, password) if b"-----BEGIN" in data else _from_pfx(data, password)
     if isinstance(key, rsa.RSAPrivateKey):
         if not 2048 <= key.key_size <= 8192:

@@ -9,7 +9,7 @@ import structlog
 
 from certbroker.domain.channels import LONGEST_PAUSE
 from certbroker.ports.clock import Clock
-from certbroker.services.deliveries import LEASE
+from certbroker.services.notification.deliveries import LEASE
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 

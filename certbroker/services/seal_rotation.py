@@ -22,7 +22,7 @@ from certbroker.domain.records import SealedBytes
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.seal import RotatableSeal, Unreadable
-from certbroker.services.vaults import BACKUP, SYSTEM
+from certbroker.services.objects.vaults import BACKUP, SYSTEM
 from certbroker.store.database import SQLiteStore
 from certbroker.store.sealing import SealedRow, SupersededKey
 from certbroker.store.transaction import SQLTransaction

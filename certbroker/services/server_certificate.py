@@ -26,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from certbroker.domain.records import Identity
 from certbroker.ports.clock import Clock
 from certbroker.ports.seal import Seal
-from certbroker.services.vaults import SYSTEM
+from certbroker.services.objects.vaults import SYSTEM
 from certbroker.store.database import SQLiteStore
 
 CHAIN_FILE: Final = "server.pem"

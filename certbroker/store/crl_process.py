@@ -1,4 +1,4 @@
-"""Reads one CRL, as a process with limited time and memory. `services/revocation_lists.py` starts it and says why."""
+"""Reads one CRL, as a process with limited time and memory. `services/revocation/lists.py` starts it and says why."""
 
 from __future__ import annotations
 

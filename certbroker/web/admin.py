@@ -20,7 +20,7 @@ from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import BrokerError, Invalid, TooLarge, Unauthenticated
 from certbroker.domain.objects import Vault
 from certbroker.services.broker import Broker
-from certbroker.services.doctor import Wanted
+from certbroker.services.health.doctor import Wanted
 from certbroker.web.admin_discovery import DiscoveryAdministration
 from certbroker.web.admin_drills import DrillAdministration
 from certbroker.web.errors import refusal

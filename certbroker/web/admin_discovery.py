@@ -14,8 +14,8 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.discovery import Sighting
 from certbroker.domain.errors import Invalid
 from certbroker.services.broker import Broker
-from certbroker.services.discovery import DiscoveryReport
-from certbroker.services.listings import MAX_PAGE
+from certbroker.services.discovery.discoveries import DiscoveryReport
+from certbroker.services.objects.listings import MAX_PAGE
 
 Handler = Callable[[Caller, Request, bytes], Any]
 

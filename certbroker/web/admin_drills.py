@@ -11,7 +11,7 @@ from starlette.requests import Request
 from certbroker.domain.audit import Caller
 from certbroker.domain.errors import Invalid
 from certbroker.services.broker import Broker
-from certbroker.services.listings import MAX_PAGE
+from certbroker.services.objects.listings import MAX_PAGE
 from certbroker.web.drill_json import DrillBody, drill_json, replacement_json, report_json
 
 Handler = Callable[[Caller, Request, bytes], Any]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from certbroker.domain.drill import AT_ONCE, Drill, Fate, Plan, Progress, Replacement
-from certbroker.services.drills import DrillReport, DrillWish
+from certbroker.services.drills.drills import DrillReport, DrillWish
 
 Vaults = Mapping[int, str]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from certbroker.domain import errors
-from certbroker.services.tokens import BadCredentials
+from certbroker.services.identity.tokens import BadCredentials
 from certbroker.web.http import Response
 
 # The first class that fits decides: status, code, inner code.

@@ -11,8 +11,8 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from certbroker.services.metrics import Metrics
-from certbroker.services.readiness import Readiness
+from certbroker.services.health.metrics import Metrics
+from certbroker.services.health.readiness import Readiness
 from certbroker.web.http import Response, respond
 
 # A probe that comes back in so many seconds learns of a change soon enough.

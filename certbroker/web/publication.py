@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from certbroker.domain.publication import fresh_for
 from certbroker.ports.clock import Clock
-from certbroker.services.publications import Answer, Publications
+from certbroker.services.pki.publications import Answer, Publications
 
 # A request about one certificate has about 80 bytes, with a nonce and a signature some hundreds.
 _MAX_REQUEST: Final = 4096

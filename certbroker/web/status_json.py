@@ -8,8 +8,8 @@ from typing import Any
 
 from certbroker.domain.budget import Bucket, Level
 from certbroker.domain.revocation_sources import Source
-from certbroker.services.doctor import Checkup
-from certbroker.services.status import Coming, Report, Trouble
+from certbroker.services.health.doctor import Checkup
+from certbroker.services.health.status import Coming, Report, Trouble
 
 
 def status_json(report: Report) -> dict[str, Any]:

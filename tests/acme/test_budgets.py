@@ -12,8 +12,8 @@ import pytest
 from certbroker.domain.budget import Scope
 from certbroker.ports.governor import HasBudgets
 from certbroker.ports.issuer import CertificateIssued, IssuerUnavailable, RequestRefused
-from certbroker.services import governor as governor_module
-from certbroker.services.governor import Governor
+from certbroker.services.issuers import governor as governor_module
+from certbroker.services.issuers.governor import Governor
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
 from issuers.acme.budget import Hold, hold_of

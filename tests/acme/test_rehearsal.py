@@ -18,8 +18,8 @@ from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.ports.dns import CAARecord
 from certbroker.ports.egress import OutsideResponse
 from certbroker.ports.issuer import AccountDescription, StandingRecord
-from certbroker.services.doctor import Wanted
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.health.doctor import Wanted
+from certbroker.services.issuers.issuers import IssuerChanges
 from issuers.acme.dns_update import DNSUpdatePublisher, DNSUpdateServer
 from issuers.acme.examination import examine
 from issuers.acme.settings import read_options, staging

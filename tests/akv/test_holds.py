@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from certbroker.domain.budget import PlannedOrder, Scope
-from certbroker.services.registered_domains import registered_domain
+from certbroker.services.issuers.registered_domains import registered_domain
 from tests.support.memory_broker import MemoryBroker, VaultClient, self_signed_policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("akv-holds")]

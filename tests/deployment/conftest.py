@@ -18,7 +18,7 @@ from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import SubjectAlternativeNames
 from certbroker.domain.records import Version
 from certbroker.egress import EgressPolicy, TLSProbe
-from certbroker.services.endpoints import Endpoints
+from certbroker.services.deployment.endpoints import Endpoints
 from certbroker.store.endpoints import Endpoint, Lane
 from tests.support.issuer_bench import Bench
 

@@ -13,7 +13,7 @@ from certbroker.domain.events import EventType
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.policy import PEM
 from certbroker.ports.deployer import Deployer, DeploymentFailed
-from certbroker.services.deployments import Deployments
+from certbroker.services.deployment.deployments import Deployments
 from certbroker.store.deployments import Deployment
 from tests.deployment.conftest import HOUR, Watched
 from tests.support.tcp_server import Server, context_of, shaking

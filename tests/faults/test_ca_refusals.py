@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from certbroker.domain import operation as states
-from certbroker.services.journal import LEASE
+from certbroker.services.issuance.journal import LEASE
 from tests.support import ca_faults as faults
 from tests.support.acme_bench import EXTERNAL_ACCOUNT, ACMEBench
 from tests.support.fault_proxy import FaultProxy

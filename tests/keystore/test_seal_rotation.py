@@ -18,7 +18,7 @@ from certbroker.domain.objects import Attributes, Changes, Kind
 from certbroker.domain.records import Version
 from certbroker.keystore import seal_keys
 from certbroker.services import seal_rotation
-from certbroker.services.vaults import BACKUP, SYSTEM
+from certbroker.services.objects.vaults import BACKUP, SYSTEM
 from tests.support.sealed_broker import (
     CALLER,
     SEALED_TABLES,

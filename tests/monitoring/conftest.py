@@ -12,9 +12,9 @@ from certbroker.app import Core, lay_foundation, unseal
 from certbroker.config import build
 from certbroker.domain.audit import Caller
 from certbroker.domain.objects import Vault
-from certbroker.services.meters import Meters
-from certbroker.services.pulse import Pulse
-from certbroker.services.readiness import Readiness
+from certbroker.services.health.meters import Meters
+from certbroker.services.health.pulse import Pulse
+from certbroker.services.health.readiness import Readiness
 from tests.support.clock import SteppedClock
 
 

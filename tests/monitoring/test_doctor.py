@@ -18,10 +18,10 @@ from certbroker.domain.checkup import Checked, Grade
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.objects import Vault
 from certbroker.notify.mail import try_out
-from certbroker.services import doctor as doctors
-from certbroker.services.authorities import NewAuthority
-from certbroker.services.doctor import Checkup, Doctor, Wanted
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.health import doctor as doctors
+from certbroker.services.health.doctor import Checkup, Doctor, Wanted
+from certbroker.services.issuers.issuers import IssuerChanges
+from certbroker.services.pki.authorities import NewAuthority
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
 from tests.monitoring.conftest import Stopwatch

@@ -15,7 +15,7 @@ from certbroker.domain.budget import PlannedOrder, Scope
 from certbroker.domain.objects import Vault
 from certbroker.domain.operation import Problem
 from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, Journal, Reply, RequestRefused
-from certbroker.services.metrics import Metrics
+from certbroker.services.health.metrics import Metrics
 from tests.monitoring.conftest import Stopwatch
 from tests.support.clock import SteppedClock
 from tests.support.issuer_bench import Bench
@@ -155,7 +155,7 @@ def test_pauses_that_a_ca_asked_for_are_counted(bench: Bench, scrapes: Scrapes) 
 
 
 def test_channels_are_told_with_what_waits_for_them(core: Core, bench: Bench, caller: Caller, scrapes: Scrapes) -> None:
-    from certbroker.services.channels import ChannelChanges
+    from certbroker.services.notification.channels import ChannelChanges
 
     wanted = ChannelChanges(kind="webhook", settings={"url": "https://h.example/"}, events=("*",))
     core.broker.channels.set(caller, bench.vault, "Hook", wanted)

@@ -10,7 +10,7 @@ import pytest
 
 from certbroker.app import Core
 from certbroker.engine.scheduler import Engine
-from certbroker.services.pulse import SILENCE, Part
+from certbroker.services.health.pulse import SILENCE, Part
 from tests.monitoring.conftest import Stopwatch
 
 _Usage = namedtuple("_Usage", "total used free")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certbroker.app import Core
-from certbroker.services.metrics import Metrics
+from certbroker.services.health.metrics import Metrics
 from tests.support.peers import require_promtool
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -24,9 +24,9 @@ from certbroker.ports.issuer import (
     RequestRefused,
     Resources,
 )
-from certbroker.services.issuers import IssuerChanges
-from certbroker.services.lifecycles import Lifecycles
-from certbroker.services.status import Report, Trouble
+from certbroker.services.health.status import Report, Trouble
+from certbroker.services.issuers.issuers import IssuerChanges
+from certbroker.services.renewal.lifecycles import Lifecycles
 from certbroker.web.status_json import status_json
 from tests.monitoring.conftest import Stopwatch
 from tests.support.clock import SteppedClock

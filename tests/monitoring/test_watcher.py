@@ -12,7 +12,7 @@ from certbroker.app import Core
 from certbroker.config import Configuration, ConfigurationError, build
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.engine.scheduler import Engine
-from certbroker.services.watcher import Watcher
+from certbroker.services.health.watcher import Watcher
 from tests.monitoring.conftest import Stopwatch
 from tests.support.receiver import Answer, Receiver
 

@@ -19,8 +19,8 @@ from certbroker.domain.objects import Changes, Vault
 from certbroker.domain.operation import Completed, Failed
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.domain.records import Operation
-from certbroker.services.authorities import NewAuthority
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.issuers.issuers import IssuerChanges
+from certbroker.services.pki.authorities import NewAuthority
 
 PUBLISHED = "http://pki.example"
 

@@ -22,7 +22,7 @@ from certbroker.domain.objects import Changes
 from certbroker.domain.operation import Failed
 from certbroker.ports.authority import Signer
 from certbroker.ports.issuer import IssuerSettings
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.issuers.issuers import IssuerChanges
 from issuers.private_ca.constraints import name_constraints, violation
 from issuers.private_ca.lint import Linted, LintRefused, lint
 from issuers.private_ca.prepare import Prepared, prepare_leaf

@@ -18,7 +18,7 @@ from certbroker.domain.errors import BrokerError, Invalid, NotFound, TooLarge
 from certbroker.domain.objects import Kind
 from certbroker.domain.revocation import Reason
 from certbroker.keystore.software import SoftwareKeyStore
-from certbroker.services.outside_requests import SignedRequest, SigningWish
+from certbroker.services.pki.outside_requests import SignedRequest, SigningWish
 from tests.private_ca.conftest import Site, certificate
 from tests.support.certificates import weak_rsa_key
 from tests.support.judges import lint, openssl_verify

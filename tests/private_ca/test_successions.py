@@ -16,10 +16,10 @@ from certbroker.domain.operation import Completed, Failed
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.revocation import Reason
 from certbroker.keystore.software import SoftwareKeyStore
-from certbroker.services.authorities import SettingsChanges
-from certbroker.services.foreign import Imported
-from certbroker.services.revocation import RevocationWish
-from certbroker.services.successions import RenewalWish
+from certbroker.services.issuance.foreign import Imported
+from certbroker.services.pki.authorities import SettingsChanges
+from certbroker.services.pki.successions import RenewalWish
+from certbroker.services.revocation.revocations import RevocationWish
 from tests.private_ca.conftest import Site, certificate
 from tests.support.certificates import Authority as OutsideAuthority
 from tests.support.certificates import der

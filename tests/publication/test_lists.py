@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certbroker.domain.authority import KEY_KINDS, Authority
 from certbroker.domain.errors import Sealed
 from certbroker.ports.authority import Signer
-from certbroker.services.authorities import SettingsChanges
+from certbroker.services.pki.authorities import SettingsChanges
 from tests.support.judges import lint_crl
 from tests.support.publishing_bench import CALLER, DAY, URL, PublishingBench, certificate_of, openssl, write_pem
 

@@ -104,7 +104,7 @@ def test_replies_are_made_anew_before_half_of_their_life_is_over(bench: Publishi
 
 def test_a_revocation_during_the_signing_is_not_lost(bench: PublishingBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock stands still, so that nothing but what has changed can tell."""
-    from certbroker.services import publishing
+    from certbroker.services.pki import publishing
 
     ca = bench.ca("ca")
     leaf = bench.issue(ca)

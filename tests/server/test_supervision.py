@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from certbroker.services.pulse import SILENCE, Part, Pulse
+from certbroker.services.health.pulse import SILENCE, Part, Pulse
 from certbroker.supervision import Supervision
 from tests.support.serving import Installation
 

@@ -8,8 +8,8 @@ from certbroker.app import Core
 from certbroker.domain.access import Assignment
 from certbroker.domain.audit import Caller
 from certbroker.domain.errors import AccessDenied, Invalid, NotFound, Unauthenticated
-from certbroker.services.access import Access
-from certbroker.services.tokens import BadCredentials, Principal, Tokens
+from certbroker.services.identity.access import Access
+from certbroker.services.identity.tokens import BadCredentials, Principal, Tokens
 
 
 def test_a_role_taken_away_while_roles_are_read_is_not_remembered(core: Core, caller: Caller) -> None:

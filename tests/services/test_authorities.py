@@ -18,7 +18,7 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.authority import KEY_KINDS, Authority, AuthoritySettings, AuthorityState, serial_text
 from certbroker.domain.errors import Conflict, Invalid
 from certbroker.domain.objects import Kind, Vault
-from certbroker.services.authorities import NewAuthority
+from certbroker.services.pki.authorities import NewAuthority
 
 ROOT = NewAuthority("CN=Example Root CA,O=Example")
 ISSUING = NewAuthority("CN=Example Issuing CA,O=Example", days=1826, parent="root")

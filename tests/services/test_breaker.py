@@ -27,9 +27,9 @@ from certbroker.ports.issuer import (
     Reply,
     Resources,
 )
-from certbroker.services.governor import Governor
-from certbroker.services.issuers import IssuerChanges, Issuers
-from certbroker.services.operations import Operations
+from certbroker.services.issuance.operations import Operations
+from certbroker.services.issuers.governor import Governor
+from certbroker.services.issuers.issuers import IssuerChanges, Issuers
 from certbroker.store.transaction import SQLTransaction
 from issuers.self_signed import SelfSignedKind
 from tests.support import issuer_bench

@@ -15,8 +15,8 @@ from certbroker.ports.notifier import (
     NotDelivered,
     NotifierSettings,
 )
-from certbroker.services.channels import ChannelChanges
-from certbroker.services.contacts import Contacts
+from certbroker.services.notification.channels import ChannelChanges
+from certbroker.services.notification.contacts import Contacts
 from tests.support.delivery_bench import DeliveryBench, raising
 
 

@@ -18,7 +18,7 @@ from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Operation
-from certbroker.services.creation import Creation
+from certbroker.services.issuance.creation import Creation
 
 T = TypeVar("T")
 

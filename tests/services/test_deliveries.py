@@ -17,10 +17,10 @@ from certbroker.ports.notifier import (
     Notification,
     Undeliverable,
 )
-from certbroker.services.channels import ChannelChanges
-from certbroker.services.deliveries import LEASE
 from certbroker.services.housekeeping import Housekeeping
-from certbroker.services.inbox import Inbox
+from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.notification.channels import ChannelChanges
+from certbroker.services.notification.deliveries import LEASE
 from certbroker.store import outbox
 from certbroker.store.outbox import PATIENCE
 from tests.support.delivery_bench import AWAY, DeliveryBench, raising

@@ -12,7 +12,7 @@ from certbroker.domain.channels import Channel
 from certbroker.domain.events import EventType
 from certbroker.domain.objects import Attributes, Kind, Vault
 from certbroker.domain.records import CertificateFacts, Version
-from certbroker.services.digests import Digests
+from certbroker.services.notification.digests import Digests
 from certbroker.store.outbox import Waiting
 from certbroker.store.transaction import SQLTransaction
 from tests.support.clock import SteppedClock

@@ -23,9 +23,17 @@ from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import SELF, SubjectAlternativeNames
 from certbroker.ports.egress import EgressFailed, OutsideResponse
 from certbroker.ports.probe import Failure, IPAddress, NotPresented, Presented
-from certbroker.services.discovery import INVENTORY, SCAN, Discoveries, DiscoveryPlan, ct, name_for, policy_for
-from certbroker.services.discovery_tasks import DiscoveryTasks
-from certbroker.services.endpoints import Endpoints
+from certbroker.services.deployment.endpoints import Endpoints
+from certbroker.services.discovery.discoveries import (
+    INVENTORY,
+    SCAN,
+    Discoveries,
+    DiscoveryPlan,
+    ct,
+    name_for,
+    policy_for,
+)
+from certbroker.services.discovery.tasks import DiscoveryTasks
 from tests.support.certificates import Authority, der
 from tests.support.issuer_bench import Bench
 
@@ -170,7 +178,7 @@ def test_a_scan_tells_what_is_ours_from_what_is_not(bench: Bench) -> None:
 def test_a_scan_goes_on_where_it_was_after_a_crash(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = [f"host-{number}.example.com" for number in range(5)]
     site = Site(bench, *hosts)
-    monkeypatch.setattr("certbroker.services.discovery_tasks._LARGEST_CHUNK", 2)
+    monkeypatch.setattr("certbroker.services.discovery.tasks._LARGEST_CHUNK", 2)
     site.servers.shown = {host: foreign(host) for host in hosts}
     for point in ("discovery.scan.before", "discovery.scan.after"):
         monkeypatch.setattr(failpoints, "_armed", [failpoints._Armed(f"{point}:1:raise")])

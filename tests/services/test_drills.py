@@ -18,10 +18,10 @@ from certbroker.domain.policy import SELF
 from certbroker.domain.renewal import Trigger
 from certbroker.ports.governor import BudgetState
 from certbroker.ports.issuer import RequestRefused
-from certbroker.services.drills import Drills, DrillWish
-from certbroker.services.forecast import Forecast
-from certbroker.services.inbox import Inbox
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.drills.drills import Drills, DrillWish
+from certbroker.services.drills.forecast import Forecast
+from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.issuers.issuers import IssuerChanges
 from tests.support.issuer_bench import Bench
 
 DAY = timedelta(days=1)

@@ -14,8 +14,8 @@ from certbroker.domain.objects import Changes, Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.engine.renew import RenewSweep
 from certbroker.engine.scheduler import Engine
-from certbroker.services.looks import Look
-from certbroker.services.renewals import LEASE
+from certbroker.services.renewal.looks import Look
+from certbroker.services.renewal.renewals import LEASE
 from certbroker.store.lifecycles import Care
 from tests.support.wire import until
 

@@ -14,7 +14,7 @@ import pytest
 
 from certbroker.domain.budget import UNLIMITED, Limits, PlannedOrder, Scope, Standing, limit
 from certbroker.ports import governor as port
-from certbroker.services.governor import Governor
+from certbroker.services.issuers.governor import Governor
 from certbroker.store import migrations
 from certbroker.store.database import SQLiteStore
 from tests.support.clock import CountingClock, SteppedClock

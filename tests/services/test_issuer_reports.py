@@ -7,7 +7,7 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.channels import Channel
 from certbroker.domain.events import EventType
 from certbroker.domain.objects import Vault
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.issuers.issuers import IssuerChanges
 from tests.support.issuer_bench import Bench
 
 

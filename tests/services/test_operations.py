@@ -23,7 +23,7 @@ from certbroker.ports.issuer import (
     Reply,
     RequestRefused,
 )
-from certbroker.services.journal import LEASE
+from certbroker.services.issuance.journal import LEASE
 from tests.support.certificates import Authority, der
 from tests.support.issuer_bench import Bench, fail, wait
 

@@ -11,7 +11,7 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.channels import Channel
 from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.objects import Changes, Kind, Vault
-from certbroker.services.outbox import publish
+from certbroker.services.notification.outbox import publish
 from certbroker.store.transaction import SQLTransaction
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certbroker.services.registered_domains import registered_domain
+from certbroker.services.issuers.registered_domains import registered_domain
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from certbroker.domain.operation import Problem
 from certbroker.domain.policy import AUTO_RENEW, EMAIL_CONTACTS, LifetimeAction, SubjectAlternativeNames
 from certbroker.domain.renewal import Trigger
 from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, Journal, RenewalWindow, Reply, RequestRefused
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.issuers.issuers import IssuerChanges
 from tests.support.issuer_bench import Bench, fail, wait
 
 DAY = timedelta(days=1)

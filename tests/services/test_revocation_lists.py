@@ -12,7 +12,7 @@ from cryptography import x509
 
 from certbroker.domain.crl import CRLFacts, Scope, not_covered, refusal
 from certbroker.domain.errors import Invalid
-from certbroker.services.revocation_lists import RevocationLists
+from certbroker.services.revocation.lists import RevocationLists
 from certbroker.store.crl_index import Damaged
 from certbroker.store.crl_process import Refused, read
 from tests.support.certificates import Authority, der

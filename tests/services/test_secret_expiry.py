@@ -11,7 +11,7 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.channels import Channel
 from certbroker.domain.events import EventType
 from certbroker.domain.objects import Changes, Kind, Vault
-from certbroker.services.secret_expiry import SecretExpiry
+from certbroker.services.objects.secret_expiry import SecretExpiry
 from tests.support.clock import SteppedClock
 
 NEAR, EXPIRED = EventType.SECRET_NEAR_EXPIRY, EventType.SECRET_EXPIRED

@@ -13,7 +13,7 @@ from certbroker.config import build
 from certbroker.domain.audit import Caller
 from certbroker.domain.channels import Lane, Outcome
 from certbroker.domain.errors import Invalid
-from certbroker.services.channels import ChannelChanges
+from certbroker.services.notification.channels import ChannelChanges
 
 _MODULE = """
 from pathlib import Path

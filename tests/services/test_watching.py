@@ -19,7 +19,7 @@ from certbroker.domain.records import Version
 from certbroker.domain.revocation import Progress, Reason
 from certbroker.domain.revocation_sources import Named, SourceKind, SourceStatus
 from certbroker.domain.revocation_status import Standing
-from certbroker.services.revocation import RevocationWish
+from certbroker.services.revocation.revocations import RevocationWish
 from tests.support.certificates import Authority, der
 from tests.support.revocation import crl, distribution_point, points_at
 from tests.support.watch_bench import WatchBench, revoked, serial
@@ -285,7 +285,7 @@ def test_a_crash_after_the_answer_costs_one_more_fetch_and_no_finding(
     version = watch.issue()
     watch.publish(revoked(version))
     watch.bench.until(watch.clock.now() + timedelta(hours=1))
-    monkeypatch.setattr("certbroker.services.revocation_sources.RevocationSources._stored", lambda *_: 1 / 0)
+    monkeypatch.setattr("certbroker.services.revocation.sources.RevocationSources._stored", lambda *_: 1 / 0)
     for each in watch.watching.sources.claim(10):
         with pytest.raises(ZeroDivisionError):
             watch.watching.sources.fetch(each)

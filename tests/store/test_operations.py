@@ -14,7 +14,7 @@ from certbroker.domain import operation as states
 from certbroker.domain.errors import LeaseLost
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Operation, SealedBytes
-from certbroker.services.naming import new_version
+from certbroker.services.objects.naming import new_version
 from certbroker.store import objects, operations
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction

@@ -31,7 +31,7 @@ from certbroker.domain.objects import Changes, Kind
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.domain.records import Operation
 from certbroker.ports.clock import Clock
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.issuers.issuers import IssuerChanges
 from tests.support.clock import SteppedClock
 
 # Key identifier and MAC key (RFC 8555 section 7.3.4), for a Pebble that asks for them.

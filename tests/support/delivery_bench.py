@@ -16,10 +16,10 @@ from certbroker.ports.notifier import (
     NotifierResources,
     NotifierSettings,
 )
-from certbroker.services.channels import ChannelChanges, Channels
-from certbroker.services.deliveries import Deliveries
-from certbroker.services.inbox import Inbox
-from certbroker.services.outbox import publish
+from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.notification.channels import ChannelChanges, Channels
+from certbroker.services.notification.deliveries import Deliveries
+from certbroker.services.notification.outbox import publish
 from certbroker.store.outbox import Delivery
 from tests.support.clock import SteppedClock
 

@@ -24,13 +24,13 @@ from certbroker.ports.issuer import (
     Resources,
     StillWaiting,
 )
-from certbroker.services.certificates import Certificates
-from certbroker.services.governor import Governor
-from certbroker.services.inbox import Inbox
-from certbroker.services.issuers import IssuerChanges, Issuers
-from certbroker.services.operations import Operations
-from certbroker.services.renewals import Renewals
-from certbroker.services.revocation import Revocations
+from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.issuance.operations import Operations
+from certbroker.services.issuers.governor import Governor
+from certbroker.services.issuers.issuers import IssuerChanges, Issuers
+from certbroker.services.objects.certificates import Certificates
+from certbroker.services.renewal.renewals import Renewals
+from certbroker.services.revocation.revocations import Revocations
 from issuers import Kinds
 from tests.support.certificates import Authority, der
 from tests.support.clock import SteppedClock

@@ -25,10 +25,10 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.authority import Authority, AuthoritySettings, Issued, serial_text
 from certbroker.domain.policy import SubjectAlternativeNames, parse_subject
 from certbroker.keystore.software import SoftwareKeyStore
-from certbroker.services.authorities import Authorities, NewAuthority
-from certbroker.services.publishing import Lives, Publishing
-from certbroker.services.signers import Signers
-from certbroker.services.vaults import Vaults
+from certbroker.services.objects.vaults import Vaults
+from certbroker.services.pki.authorities import Authorities, NewAuthority
+from certbroker.services.pki.publishing import Lives, Publishing
+from certbroker.services.pki.signers import Signers
 from certbroker.store.published_files import PublishedFiles
 from certbroker.unsealing import open_seal
 from certbroker.web.publication import PublicationApp

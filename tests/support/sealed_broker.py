@@ -11,10 +11,10 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.objects import Attributes, Changes, Kind, Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Version
-from certbroker.services.authorities import NewAuthority
-from certbroker.services.issuer_resources import Memory
-from certbroker.services.issuers import IssuerChanges
-from certbroker.services.signers import key_identity
+from certbroker.services.issuers.issuers import IssuerChanges
+from certbroker.services.issuers.resources import Memory
+from certbroker.services.pki.authorities import NewAuthority
+from certbroker.services.pki.signers import key_identity
 from certbroker.store.sealing import TABLES
 from certbroker.store.transaction import SQLTransaction
 

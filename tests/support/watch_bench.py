@@ -21,12 +21,12 @@ from certbroker.domain.revocation_sources import Source
 from certbroker.domain.revocation_status import Standing, Verdict
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.ports.issuer import CertificateIssued, IssuanceRequest, Journal, Reply
-from certbroker.services.foreign import take_apart
-from certbroker.services.inbox import Inbox
-from certbroker.services.revocation_findings import RevocationFindings
-from certbroker.services.revocation_lists import RevocationLists
-from certbroker.services.revocation_sources import RevocationSources, WatchSettings
-from certbroker.services.watching import Watching
+from certbroker.services.issuance.foreign import take_apart
+from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.revocation.findings import RevocationFindings
+from certbroker.services.revocation.lists import RevocationLists
+from certbroker.services.revocation.sources import RevocationSources, WatchSettings
+from certbroker.services.revocation.watching import Watching
 from certbroker.store.crl_process import Refused, read
 from certbroker.store.transaction import SQLTransaction
 from tests.support.acme_ports import LOOPBACK

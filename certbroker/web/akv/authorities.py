@@ -10,9 +10,9 @@ from cryptography import x509
 
 from certbroker.domain.authority import Authority, AuthoritySettings, AuthorityState, Issued, kind_of
 from certbroker.domain.revocation import read_reason
-from certbroker.services.authorities import NewAuthority, SettingsChanges
-from certbroker.services.outside_requests import SigningWish
-from certbroker.services.successions import RenewalWish
+from certbroker.services.pki.authorities import NewAuthority, SettingsChanges
+from certbroker.services.pki.outside_requests import SigningWish
+from certbroker.services.pki.successions import RenewalWish
 from certbroker.web.akv.messages import decode, page_json
 from certbroker.web.akv.routes import Call, Route, Router
 from certbroker.web.http import Response

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from certbroker.services.channels import ChannelChanges, ChannelView
+from certbroker.services.notification.channels import ChannelChanges, ChannelView
 from certbroker.store.outbox import Delivery
 from certbroker.web.akv.messages import decode, page_json
 from certbroker.web.akv.routes import Call, Route, Router

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from certbroker.domain.objects import Kind
-from certbroker.services.lifecycles import LifecycleView
+from certbroker.services.renewal.lifecycles import LifecycleView
 from certbroker.web.akv.routes import Call, Route, Router
 from certbroker.web.akv.watching import standing_json
 from certbroker.web.http import Response

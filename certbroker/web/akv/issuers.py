@@ -11,7 +11,7 @@ import msgspec
 from certbroker.domain.records import Contact
 from certbroker.ports.governor import BudgetState
 from certbroker.ports.issuer import Administrator
-from certbroker.services.issuers import IssuerChanges
+from certbroker.services.issuers.issuers import IssuerChanges
 from certbroker.store.issuers import StoredIssuer
 from certbroker.web.akv.messages import decode, page_json
 from certbroker.web.akv.routes import Call, Route, Router

@@ -7,7 +7,7 @@ from typing import Any
 
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Version
-from certbroker.services.deletion import Deleted
+from certbroker.services.objects.deletion import Deleted
 from certbroker.web.akv.certificates import certificate_json, view_json
 from certbroker.web.akv.keys import key_json
 from certbroker.web.akv.messages import BackupJSON, base64url, decode, deletion_json, from_base64, item_json, page_json

@@ -8,7 +8,7 @@ import msgspec
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.revocation import Progress, Revocation, read_reason
-from certbroker.services.revocation import RevocationWish
+from certbroker.services.revocation.revocations import RevocationWish
 from certbroker.web.akv.messages import decode
 from certbroker.web.akv.routes import Call, Route, Router
 from certbroker.web.http import Response

@@ -16,7 +16,7 @@ from certbroker.domain.audit import Caller
 from certbroker.domain.errors import Invalid
 from certbroker.domain.objects import Vault, check_name, check_version
 from certbroker.services.broker import Broker
-from certbroker.services.listings import MAX_PAGE
+from certbroker.services.objects.listings import MAX_PAGE
 from certbroker.web.akv.ids import Links
 from certbroker.web.http import Response
 

@@ -14,7 +14,7 @@ from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import BrokerError, Invalid, NotFound, Unauthenticated
 from certbroker.domain.objects import Vault
 from certbroker.services.broker import Broker
-from certbroker.services.tokens import Principal
+from certbroker.services.identity.tokens import Principal
 from certbroker.web.akv import (
     authorities,
     certificates,

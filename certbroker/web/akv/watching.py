@@ -7,7 +7,7 @@ from typing import Any
 
 from certbroker.domain.objects import Kind
 from certbroker.domain.revocation_status import Judged, told
-from certbroker.services.watching import WatchView
+from certbroker.services.revocation.watching import WatchView
 from certbroker.web.akv.routes import Call, Route, Router
 from certbroker.web.http import Response
 from certbroker.web.status_json import source_json

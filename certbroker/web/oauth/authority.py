@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from certbroker.domain.errors import Invalid, TooLarge
-from certbroker.services.tokens import LIFETIME, BadCredentials, Tokens
+from certbroker.services.identity.tokens import LIFETIME, BadCredentials, Tokens
 from certbroker.web.hosts import Hosts
 
 _MAX_FORM: Final = 64 * 1024

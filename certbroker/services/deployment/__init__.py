@@ -1,0 +1,1 @@
+"""Where certificates are put, and whether they are served there."""

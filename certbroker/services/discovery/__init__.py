@@ -1,0 +1,1 @@
+"""Certificates that others have: at servers, and in CT logs."""

@@ -1,0 +1,1 @@
+"""How the broker is, as operators, monitoring and watchers are told."""

@@ -1,0 +1,1 @@
+"""How a certificate is made: the operation, its key, its journal, and what is stored when it has been issued."""

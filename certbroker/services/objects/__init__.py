@@ -1,0 +1,1 @@
+"""What a vault holds: secrets, keys and certificates, from the first version to the purge."""

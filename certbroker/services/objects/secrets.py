@@ -1,0 +1,141 @@
+"""Secrets: values under names, with versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from certbroker.domain.audit import Caller, record
+from certbroker.domain.bundle import bundle
+from certbroker.domain.errors import Disabled, Invalid
+from certbroker.domain.objects import Changes, Kind, Vault, check_name
+from certbroker.domain.policy import PKCS12
+from certbroker.domain.records import Version
+from certbroker.ports.clock import Clock
+from certbroker.ports.keystore import KeyStore
+from certbroker.ports.seal import Seal
+from certbroker.services.notification.outbox import publish_versions
+from certbroker.services.objects.naming import new_version, not_found, usable
+from certbroker.store.database import SQLiteStore
+from certbroker.store.transaction import SQLTransaction
+
+MAX_VALUE_BYTES: Final = 25 * 1024
+MAX_CONTENT_TYPE: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A version of a secret with its value in the clear."""
+
+    version: Version
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Secret({self.version.name!r})"
+
+
+class Secrets:
+    """Set, read and change secrets. The secret of a certificate is read here and changed through the certificate."""
+
+    def __init__(self, store: SQLiteStore, seal: Seal, keystore: KeyStore, clock: Clock) -> None:
+        self._store = store
+        self._seal = seal
+        self._keystore = keystore
+        self._clock = clock
+
+    def set(self, caller: Caller, vault: Vault, name: str, value: str, changes: Changes) -> Version:
+        """Store a new version. Raises Invalid, DeletedButRecoverable, Forbidden for a certificate's secret."""
+        check_name(name)
+        if len(value.encode("utf-8", "surrogatepass")) > MAX_VALUE_BYTES:
+            raise Invalid(f"The value is longer than {MAX_VALUE_BYTES} bytes.")
+        if len(changes.content_type or "") > MAX_CONTENT_TYPE:
+            raise Invalid(f"contentType is longer than {MAX_CONTENT_TYPE} characters.")
+        now = self._clock.now()
+        fresh = Version(
+            Kind.SECRET,
+            name,
+            new_version(),
+            changes.attributes(int(now.timestamp())),
+            changes.tags or {},
+            changes.content_type,
+        )
+        sealed = self._seal.close(fresh.identity(vault.id), value.encode())
+
+        def work(transaction: SQLTransaction) -> Version:
+            head = usable(transaction, vault.id, Kind.SECRET, name)
+            version = Version(
+                fresh.kind,
+                head.name if head else name,
+                fresh.version,
+                fresh.attributes,
+                fresh.tags,
+                fresh.content_type,
+                sealed=sealed,
+            )
+            transaction.objects.add(vault.id, version)
+            publish_versions(transaction, vault.id, version)
+            transaction.audit(record(caller, now, f"/secrets/{name}/{fresh.version}"))
+            return version
+
+        return self._store.write(work)
+
+    def find(self, vault: Vault, name: str, version: str) -> Version:
+        """A version without its value, by one read that is quick enough for the event loop.
+
+        Raises NotFound, Disabled.
+        """
+        key = (vault.id, Kind.SECRET, name, version)
+        found = self._store.recall(key, lambda transaction: transaction.objects.get(*key))
+        if found is None:
+            raise not_found("secret", name, version)
+        if not found.attributes.enabled:
+            raise Disabled("secret", f"Operation get is not allowed on a disabled secret. Enable {name} to read it.")
+        return found
+
+    def reveal(self, vault: Vault, found: Version) -> str:
+        """The value of a version that `find` gave."""
+        if found.sealed is not None:
+            return self._seal.open(found.identity(vault.id), found.sealed).decode()
+        return self._compose(vault, found)
+
+    def _compose(self, vault: Vault, found: Version) -> str:
+        """The secret of a certificate is not stored: it is made from the certificate and its key."""
+        with self._store.read() as transaction:
+            certificate = transaction.objects.get(vault.id, Kind.CERTIFICATE, found.name, found.version)
+            key = transaction.objects.get(vault.id, Kind.KEY, found.name, found.version)
+        if certificate is None or certificate.certificate is None or key is None or key.sealed is None:
+            raise not_found("secret", found.name, found.version)
+        exportable = certificate.certificate.exportable
+        private = self._keystore.load(self._seal.open(key.identity(vault.id), key.sealed)) if exportable else None
+        return bundle(found.content_type or PKCS12, certificate.certificate, private)
+
+    def update(self, caller: Caller, vault: Vault, name: str, version: str, changes: Changes) -> Version:
+        """Change the attributes, tags or content type of a version. Raises NotFound, Invalid."""
+        return update_version(self._store, self._clock.now(), caller, vault, Kind.SECRET, name, version, changes)
+
+
+def update_version(
+    store: SQLiteStore,
+    now: datetime,
+    caller: Caller,
+    vault: Vault,
+    kind: Kind,
+    name: str,
+    version: str,
+    changes: Changes,
+) -> Version:
+    """Change one version of a secret or key that stands alone. Raises NotFound, Invalid, Forbidden."""
+    if len(changes.content_type or "") > MAX_CONTENT_TYPE:
+        raise Invalid(f"contentType is longer than {MAX_CONTENT_TYPE} characters.")
+
+    def work(transaction: SQLTransaction) -> Version:
+        found = transaction.objects.get(vault.id, kind, name, version)
+        if found is None:
+            raise not_found(kind, name, version)
+        usable(transaction, vault.id, kind, name)
+        changed = transaction.objects.change(vault.id, kind, found, changes, int(now.timestamp()))
+        transaction.audit(record(caller, now, f"/{kind}s/{found.name}/{found.version}"))
+        return changed
+
+    return store.write(work)

@@ -1,0 +1,1 @@
+"""The broker's own CAs, and what they publish."""

@@ -1,0 +1,1 @@
+"""When a certificate is looked at, and what comes of it."""

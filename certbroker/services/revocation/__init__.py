@@ -1,0 +1,1 @@
+"""Revoking certificates, and finding out that others have."""

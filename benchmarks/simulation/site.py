@@ -135,7 +135,7 @@ class Site:
         operations = self._broker.operations
         claimed = operations.claim(operations.due(_OPERATIONS))
         if claimed:
-            settlements = [operations.step(operation) for operation in claimed]
+            settlements = [operations.steps.take(operation) for operation in claimed]
             operations.settle(settlements)
             for settlement in settlements:
                 if isinstance(settlement.state, Completed):

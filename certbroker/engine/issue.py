@@ -20,7 +20,8 @@ from certbroker.domain.records import Operation
 from certbroker.engine.workbench import Workbench
 from certbroker.ports.issuer import THREADS_PER_ISSUER
 from certbroker.services.issuance.inbox import Inbox
-from certbroker.services.issuance.operations import Operations, Settlement
+from certbroker.services.issuance.operations import Operations
+from certbroker.services.issuance.steps import Settlement
 
 _BATCH: Final = 256
 _CORES: Final = os.cpu_count() or 1
@@ -49,8 +50,8 @@ class IssueSweep:
         self._inbox = inbox
         # The search for primes lets other threads run, so every core can search. All other steps hold the interpreter:
         # two at a time would only take it from each other.
-        self._primes = Workbench("primes", operations.step, self._settle_here, threads=_CORES, at_once=_CORES)
-        self._local = Workbench("local", operations.step, self._settle_here, threads=2, at_once=1)
+        self._primes = Workbench("primes", operations.steps.take, self._settle_here, threads=_CORES, at_once=_CORES)
+        self._local = Workbench("local", operations.steps.take, self._settle_here, threads=2, at_once=1)
         self._remote = ThreadPoolExecutor(_REMOTE_THREADS, thread_name_prefix="issuer")
         self._busy: Counter[Lane] = Counter()
         self._in_hand: dict[str, Operation] = {}
@@ -125,7 +126,7 @@ class IssueSweep:
         self._settle(settlements, None)
 
     def _work_outside(self, operation: Operation, lane: Lane) -> None:
-        self._settle([self._operations.step(operation)], lane)
+        self._settle([self._operations.steps.take(operation)], lane)
 
     def _settle(self, settlements: list[Settlement], lane: Lane) -> None:
         try:

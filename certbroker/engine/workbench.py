@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from certbroker.domain.records import Operation
-from certbroker.services.issuance.operations import Settlement
+from certbroker.services.issuance.steps import Settlement
 
 # For so long a thread collects finished steps, in seconds, before it stores them together.
 _COLLECT: Final = 0.02

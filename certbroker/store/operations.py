@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from sqlalchemy import and_, bindparam, case, delete, func, literal_column, not_, or_, select, update
@@ -13,29 +13,23 @@ from sqlmodel import col
 
 from certbroker.domain import operation as states
 from certbroker.domain.errors import LeaseLost
-from certbroker.domain.records import Cause, Operation, SealedBytes, Turn
+from certbroker.domain.records import Operation
 from certbroker.domain.urgency import Urgency
 from certbroker.store.moments import micros, moment
-from certbroker.store.objects import decode_policy, encode_policy
-from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
+from certbroker.store.objects import encode_policy
+from certbroker.store.operation_rows import COLUMNS, act_at, decode_operation, encode_options, encode_state
+from certbroker.store.statement import Cursor, Statement, choose, insertion
 from certbroker.store.tables import JournalRow, OperationRow
 
 _p = OperationRow
-_COLUMNS = (
-    _p.id, _p.vault_id, _p.display, _p.version, _p.policy, _p.state, _p.options, _p.cancellation_requested, _p.created,
-    _p.deadline, _p.kek, _p.dek, _p.payload, _p.fence,
-)  # fmt: skip
-
 _THIS = col(_p.id) == bindparam("id")
 # Written into the statement, because SQLite uses a partial index only for a condition that it can read.
 _SHOWN = col(_p.pending) == literal_column("1")
 _HIDDEN = col(_p.pending) == literal_column("0")
 _NAMED = and_(col(_p.vault_id) == bindparam("vault"), col(_p.name) == bindparam("name"))
-_GET = Statement(choose(*_COLUMNS).where(_THIS))
-_PENDING = Statement(choose(*_COLUMNS).where(_NAMED, _SHOWN))
-_UNSETTLED = Statement(
-    choose(*_COLUMNS).where(_NAMED, _SHOWN, col(_p.state).not_like(f"{states.Completed.__name__} %"))
-)
+_GET = Statement(choose(*COLUMNS).where(_THIS))
+_PENDING = Statement(choose(*COLUMNS).where(_NAMED, _SHOWN))
+_UNSETTLED = Statement(choose(*COLUMNS).where(_NAMED, _SHOWN, col(_p.state).not_like(f"{states.Completed.__name__} %")))
 _INSERT = insertion(_p)
 _RETIRE = Statement(update(_p).where(_NAMED, _SHOWN).values(pending=0, act_at=None))
 
@@ -85,7 +79,7 @@ _CLAIM = Statement(
     update(_p)
     .where(_THIS, _DUE)
     .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"), fence=col(_p.fence) + 1)
-    .returning(*(col(column) for column in _COLUMNS))
+    .returning(*(col(column) for column in COLUMNS))
 )
 _ASTRAY = Statement(
     choose(_p.id)
@@ -141,7 +135,7 @@ _OLD = Statement(_RETIRED.order_by(col(_p.created)).limit(bindparam("count")))
 _FORGET = Statement(delete(_p).where(_THIS))
 _FORGET_ENTRIES = Statement(delete(JournalRow).where(col(JournalRow.operation_id) == bindparam("id")))
 _LIST = Statement(
-    choose(*_COLUMNS)
+    choose(*COLUMNS)
     .where(
         col(_p.vault_id) == bindparam("vault"),
         or_(bindparam("unfinished") == 0, col(_p.act_at).is_not(None)),
@@ -158,33 +152,6 @@ _RECORD = insertion(JournalRow, replace=("recorded",))
 _OWNED = Statement(
     update(_p).where(_THIS, col(_p.fence) == bindparam("owner_fence")).values(lease_until=bindparam("until"))
 )
-
-_STATES: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    kind.__name__: msgspec.json.Decoder(kind)
-    for kind in (
-        states.Prepared,
-        states.AwaitingIssuer,
-        states.AwaitingMerge,
-        states.Completed,
-        states.Failed,
-        states.Cancelled,
-    )
-}
-_FIRST: Final = Turn()
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the operation was started with beyond the policy, and whose turn it is."""
-
-    tags: dict[str, str]
-    enabled: bool = True
-    preserve_order: bool = False
-    cause: Cause | None = None
-    turn: Turn = _FIRST
-
-
-_OPTIONS: Final = msgspec.json.Decoder(Options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,22 +173,23 @@ class Operations:
 
     def get(self, operation_id: str) -> Operation | None:
         row = _GET.one(self._cursor, id=operation_id)
-        return None if row is None else _operation(row)
+        return None if row is None else decode_operation(row)
 
     def pending(self, vault: int, name: str) -> Operation | None:
         """The operation that `/pending` of this name shows."""
         row = _PENDING.one(self._cursor, vault=vault, name=name.lower())
-        return None if row is None else _operation(row)
+        return None if row is None else decode_operation(row)
 
     def unsettled(self, vault: int, name: str) -> Operation | None:
         """The same, unless it has completed: then all that it brought is stored elsewhere."""
         row = _UNSETTLED.one(self._cursor, vault=vault, name=name.lower())
-        return None if row is None else _operation(row)
+        return None if row is None else decode_operation(row)
 
     def listing(self, vault: int, *, unfinished: bool, count: int) -> list[Operation]:
         """The newest operations of a vault, first."""
         return [
-            _operation(row) for row in _LIST.all(self._cursor, vault=vault, unfinished=int(unfinished), count=count)
+            decode_operation(row)
+            for row in _LIST.all(self._cursor, vault=vault, unfinished=int(unfinished), count=count)
         ]
 
     def add(
@@ -242,13 +210,13 @@ class Operations:
             version=operation.version,
             issuer=operation.issuer.lower(),
             policy=encode_policy(operation.policy),
-            state=_encode_state(operation.state),
-            options=_options(operation),
+            state=encode_state(operation.state),
+            options=encode_options(operation),
             pending=1,
             cancellation_requested=0,
             created=micros(operation.created),
             deadline=micros(operation.deadline),
-            act_at=_act_at(operation.state),
+            act_at=act_at(operation.state),
             lease_owner=owner,
             lease_until=0 if lease_until is None else micros(lease_until),
             fence=operation.fence,
@@ -273,8 +241,8 @@ class Operations:
                 self._cursor,
                 id=operation.id,
                 owner_fence=operation.fence,
-                new_state=_encode_state(operation.state),
-                new_act_at=_act_at(operation.state),
+                new_state=encode_state(operation.state),
+                new_act_at=act_at(operation.state),
                 new_lease=0 if hold_until is None else micros(hold_until),
                 new_kek=sealed and sealed.kek,
                 new_dek=sealed and sealed.dek,
@@ -290,7 +258,7 @@ class Operations:
                 id=operation.id,
                 owner_fence=operation.fence,
                 new_issuer=operation.issuer.lower(),
-                new_options=_options(operation),
+                new_options=encode_options(operation),
             )
         )
 
@@ -352,7 +320,7 @@ class Operations:
     def claim(self, operation_id: str, owner: str, now: datetime, lease: timedelta) -> Operation | None:
         """Take the operation if it is still due; None when somebody else has it."""
         row = _CLAIM.one(self._cursor, id=operation_id, owner=owner, now=micros(now), until=micros(now + lease))
-        return None if row is None else _operation(row)
+        return None if row is None else decode_operation(row)
 
     def next_due(self, now: datetime) -> datetime | None:
         """When the next unclaimed operation is due."""
@@ -404,59 +372,5 @@ def _encode(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _options(operation: Operation) -> str:
-    return _encode(
-        Options(operation.tags, operation.enabled, operation.preserve_order, operation.cause, operation.turn)
-    )
-
-
-def _encode_state(state: states.State) -> str:
-    return f"{type(state).__name__} {_encode(state)}"
-
-
-def _act_at(state: states.State) -> int | None:
-    due = states.act_at(state)
-    return None if due is None else micros(due)
-
-
 def _decode_entry(text: str | None) -> dict[str, str] | None:
     return None if text is None else msgspec.json.decode(text, type=dict[str, str])
-
-
-def _operation(row: Row) -> Operation:
-    (
-        operation_id,
-        vault,
-        display,
-        version,
-        policy,
-        state,
-        options,
-        cancel,
-        created,
-        deadline,
-        kek,
-        dek,
-        payload,
-        fence,
-    ) = row
-    kind, _, body = state.partition(" ")
-    chosen = _OPTIONS.decode(options)
-    return Operation(
-        id=operation_id,
-        vault_id=vault,
-        name=display,
-        version=version,
-        policy=decode_policy(policy),
-        state=_STATES[kind].decode(body),
-        created=moment(created),
-        deadline=moment(deadline),
-        tags=chosen.tags,
-        enabled=chosen.enabled,
-        preserve_order=chosen.preserve_order,
-        cause=chosen.cause,
-        turn=chosen.turn,
-        cancellation_requested=bool(cancel),
-        sealed_key=None if kek is None else SealedBytes(kek, dek, payload),
-        fence=fence,
-    )

@@ -13,7 +13,8 @@ from certbroker.domain.errors import Invalid, OperationInProgress
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.policy import SELF, UNKNOWN, CertificatePolicy
 from certbroker.domain.records import Head, Operation
-from certbroker.services.issuance.operations import Operations, Settlement
+from certbroker.services.issuance.operations import Operations
+from certbroker.services.issuance.steps import Settlement
 from certbroker.services.objects.naming import usable_for_certificate
 from certbroker.store.transaction import SQLTransaction
 
@@ -65,7 +66,7 @@ class Creation:
         """
         ground = ground_of(seen, self.vault, self.name)
         operation = self._planned(seen, ground)
-        settlement = self.operations.at_once(operation)
+        settlement = self.operations.steps.at_once(operation)
         if settlement is None:
             return None
 

@@ -54,6 +54,9 @@ class SelfSigned:
         )
         return CertificateIssued((signed(body, key, scheme),))
 
+    def is_quick(self) -> bool:
+        return True
+
 
 def _key_identifier(digest: bytes) -> bytes:
     """The extension subjectKeyIdentifier (RFC 5280 section 4.2.1.2) in DER."""

@@ -220,6 +220,20 @@ class Issuer(Protocol):
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply: ...
 
 
+@runtime_checkable
+class AnswersAtOnce(Protocol):
+    """An issuer on this machine that may not need longer than a millisecond."""
+
+    def is_quick(self) -> bool:
+        """Whether `advance` answers a request with a P-256 key at once. Raises Invalid as `advance` does."""
+        ...
+
+
+def answers_at_once(issuer: Issuer) -> bool:
+    """Whether it does now. Raises Invalid where it could not be asked."""
+    return issubclass(type(issuer), AnswersAtOnce) and issuer.is_quick()  # type: ignore[attr-defined]  # just seen
+
+
 @dataclass(frozen=True, slots=True)
 class RenewalWindow:
     """When the issuer wants a certificate renewed (RFC 9773 section 4.2), and when to ask again.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -11,9 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.authority import Authority, AuthorityState, Issued, serial_text
 from certbroker.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from certbroker.domain.keys import signs_quickly
 from certbroker.domain.objects import Kind, Page, Vault
 from certbroker.domain.policy import parse_subject
 from certbroker.domain.revocation import KEY_COMPROMISED, Reason, key_digest
+from certbroker.ports.authority import Signer
 from certbroker.ports.clock import Clock
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.objects.listings import decode, page
@@ -32,6 +36,9 @@ from issuers.private_ca.signing import sign
 
 # RFC 5280 section 5.3.1: the compromise of a CA's key has a code of its own.
 _CA_COMPROMISE = 2
+
+# Bytes of a request that is looked at on the event loop. One with an RSA key of 4096 bits and a few names has less.
+_SMALL: Final = 2 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +73,28 @@ class OutsideRequests:
 
     def sign(self, caller: Caller, vault: Vault, name: str, wish: SigningWish) -> SignedRequest:
         """Sign a request; the certificate is in the ledger before it is anywhere else. Raises NotFound, Invalid."""
-        now = self._clock.now()
+        signed, write = self._signed(caller, vault, self._signer(vault, name), wish)
+        self._store.write(write)
+        return signed
+
+    async def sign_soon(self, caller: Caller, vault: Vault, name: str, wish: SigningWish) -> SignedRequest | None:
+        """The same on the event loop, where the CA's key is quick and the request is small; else nothing, and None."""
+        signer = self._signer(vault, name)
+        if len(wish.request) > _SMALL or not signs_quickly(signer.key):
+            return None
+        signed, write = self._signed(caller, vault, signer, wish)
+        await self._store.write_soon(write)
+        return signed
+
+    def _signer(self, vault: Vault, name: str) -> Signer:
         active(self._store.glance(), vault.id, name)
-        signer = self._signers.open(self._signers.find(vault.id, name))
+        return self._signers.open(self._signers.find(vault.id, name))
+
+    def _signed(
+        self, caller: Caller, vault: Vault, signer: Signer, wish: SigningWish
+    ) -> tuple[SignedRequest, Callable[[SQLTransaction], None]]:
+        """What comes of a request, and the write that has to be durable before anybody sees it. Raises Invalid."""
+        now = self._clock.now()
         profile = read_profile(wish.options)
         request = read_request(wish.request)
         life = timedelta(days=profile.max_days)
@@ -81,15 +107,14 @@ class OutsideRequests:
         digest = key_digest(request.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
         path = f"/authorities/{signer.authority.name}/issued/{entry.serial}"
 
-        def work(transaction: SQLTransaction) -> None:
+        def write(transaction: SQLTransaction) -> None:
             if transaction.revocations.is_compromised(digest):
                 raise Invalid(KEY_COMPROMISED)
             transaction.authorities.record(entry)
             transaction.audit(record(caller, now, path, status=201))
 
-        self._store.write(work)
         chain = tuple(each.public_bytes(Encoding.DER) for each in signer.path)
-        return SignedRequest((certificate, *chain), entry, request.ignored)
+        return SignedRequest((certificate, *chain), entry, request.ignored), write
 
     def ledger(self, vault: Vault, name: str, generation: str, after: str, size: int) -> Page[Issued]:
         """What a generation of a CA has issued; without an id, the one that signs. Raises NotFound."""

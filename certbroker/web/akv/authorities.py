@@ -11,10 +11,10 @@ from cryptography import x509
 from certbroker.domain.authority import Authority, AuthoritySettings, AuthorityState, Issued, kind_of
 from certbroker.domain.revocation import read_reason
 from certbroker.services.pki.authorities import NewAuthority, SettingsChanges
-from certbroker.services.pki.outside_requests import SigningWish
+from certbroker.services.pki.outside_requests import SignedRequest, SigningWish
 from certbroker.services.pki.successions import RenewalWish
 from certbroker.web.akv.messages import decode, page_json
-from certbroker.web.akv.routes import Call, Route, Router
+from certbroker.web.akv.routes import Call, Route, Router, TakesLong
 from certbroker.web.http import Response
 from issuers.private_ca.prepare import verifying_key
 from issuers.private_ca.urls import publication_urls
@@ -128,13 +128,27 @@ def delete(call: Call) -> Response:
 
 
 def sign(call: Call) -> Response:
+    return _signed(call.broker.outside_requests.sign(call.caller, call.vault, call.name, _signing_wish(call)))
+
+
+async def sign_soon(call: Call) -> Response:
+    wish = _signing_wish(call)
+    signed = await call.broker.outside_requests.sign_soon(call.caller, call.vault, call.name, wish)
+    if signed is None:
+        raise TakesLong
+    return _signed(signed)
+
+
+def _signing_wish(call: Call) -> SigningWish:
     wanted = decode(call.body, SignJSON)
     lists = {"ekus": wanted.ekus, "usages": wanted.usages, "sans": wanted.sans}
     options = {"profile": wanted.profile} | {key: ",".join(values) for key, values in lists.items() if values}
     if wanted.days is not None:
         options["days"] = str(wanted.days)
-    wish = SigningWish(wanted.csr.encode(), options, wanted.subject)
-    signed = call.broker.outside_requests.sign(call.caller, call.vault, call.name, wish)
+    return SigningWish(wanted.csr.encode(), options, wanted.subject)
+
+
+def _signed(signed: SignedRequest) -> Response:
     found = issued_json(signed.entry)
     return Response(201, found | {"x5c": [_standard(der) for der in signed.chain], "ignored": list(signed.ignored)})
 
@@ -240,7 +254,8 @@ def register(router: Router) -> None:
         ("POST", f"{authority}/cross-sign", "AuthorityCrossSign", write, cross_sign),
         ("POST", f"{authority}/adopt", "AuthorityAdopt", write, adopt),
         ("POST", f"{authority}/retire", "AuthorityRetire", write, retire),
-        ("POST", f"{authority}/sign", "AuthoritySign", "authorities/sign/action", sign),
         ("POST", f"{issued}/{{serial}}/revoke", "AuthorityRevoke", "authorities/revoke/action", revoke),
     ):
         router.add(method, pattern, Route(operation, action, handler, writes=True, lane="create"))
+    signing = Route("AuthoritySign", "authorities/sign/action", sign, writes=True, lane="create", soon=sign_soon)
+    router.add("POST", f"{authority}/sign", signing)

@@ -60,6 +60,8 @@ class Serving(StrEnum):
     """It has not been looked at yet, or there is no version that it could serve."""
     CURRENT = "Serving"
     """The version in use, at every address."""
+    FLAWED = "ServingFlawed"
+    """The version in use, but so that clients refuse it: without its chain, or for a name that is not in it."""
     OLD = "ServingOld"
     """An older version of the certificate."""
     OTHER = "ServingOther"
@@ -70,7 +72,9 @@ class Serving(StrEnum):
 
 
 # Where several addresses differ, the first of these that one of them does is what the endpoint does.
-_WORST_FIRST: Final = (Serving.OLD, Serving.OTHER, Serving.GARBAGE, Serving.UNREACHABLE, Serving.CURRENT)
+_WORST_FIRST: Final = (
+    Serving.OLD, Serving.OTHER, Serving.FLAWED, Serving.GARBAGE, Serving.UNREACHABLE, Serving.CURRENT,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """That an endpoint does not serve the version that it should, for longer than is to be expected.
+    """That an endpoint does not serve the version that it should as it should, for longer than is to be expected.
 
     `grave` means that what it serves instead has expired.
     """
@@ -178,7 +182,9 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of an endpoint. `missing_since` is when it was first seen not to serve the version `expected`."""
+    """What is known of an endpoint. `missing_since` is when it was first seen not to serve the version `expected`, or
+    so that clients refuse it.
+    """
 
     serving: Serving = Serving.UNPROBED
     since: datetime | None = None
@@ -226,10 +232,13 @@ def judge(
         serving, version = Serving.CURRENT, version or expected.version
     else:
         serving = Serving.OLD if version else Serving.OTHER
-    findings = [*_uncovered(leaf, place.asked_for), *_over(not_after, now)]
-    if sha256 == expected.facts.sha256:
-        findings += _incomplete(chain, expected.facts)
-    return Sight(address, serving, sha256, version, subject, issuer, not_after, tuple(findings))
+    uncovered = list(_uncovered(leaf, place.asked_for))
+    incomplete = list(_incomplete(chain, expected.facts)) if sha256 == expected.facts.sha256 else []
+    # Who looks at a bare address does not say by which name clients ask.
+    if serving is Serving.CURRENT and (incomplete or (uncovered and not is_address(place.asked_for))):
+        serving = Serving.FLAWED
+    findings = (*uncovered, *incomplete, *_over(not_after, now))
+    return Sight(address, serving, sha256, version, subject, issuer, not_after, findings)
 
 
 def _uncovered(leaf: x509.Certificate, name: str) -> Iterable[str]:
@@ -299,7 +308,7 @@ def _alarm(
 
 def _reason(amiss: list[Sight], grave: bool, looked_at: int) -> str:
     """The first address that does not serve what it should, in words, and how many there are."""
-    sight = next((each for each in amiss if each.serving in (Serving.OLD, Serving.OTHER)), amiss[0])
+    sight = next((each for worst in _WORST_FIRST for each in amiss if each.serving is worst), amiss[0])
     until = "" if sight.not_after is None else f"{datetime.fromtimestamp(sight.not_after, UTC):%Y-%m-%d %H:%M} UTC"
     end = f", which {'expired' if grave else 'expires'} on {until}"
     match sight.serving:
@@ -307,6 +316,8 @@ def _reason(amiss: list[Sight], grave: bool, looked_at: int) -> str:
             said = f"serves the older version {sight.version}{end}"
         case Serving.OTHER:
             said = f"serves another certificate, of {sight.subject or 'nobody'} by {sight.issuer}{end}"
+        case Serving.FLAWED:
+            said = f"serves the version in use, and clients refuse it: {sight.findings[0].rstrip('.')}"
         case _:
             said = f"could not be looked at: {sight.problem.rstrip('.')}"
     others = f" ({len(amiss)} of {looked_at} addresses do not serve what they should)" if looked_at > 1 else ""

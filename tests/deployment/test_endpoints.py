@@ -186,21 +186,44 @@ def test_an_address_can_be_named_and_so_can_the_name_that_is_asked_for(bench: Wa
     assert (Serving.CURRENT, ()) == (seen.standing.serving, seen.standing.findings)
 
 
-def test_a_chain_that_is_incomplete_and_a_name_that_is_not_in_it_are_findings(bench: Watched) -> None:
-    above = Authority("Root")
-    bench.authority = Authority("Issuing CA", above)
+UNCOVERED = "The certificate is not for www.example.org, which is the name that clients ask for"
+INCOMPLETE = "The chain is incomplete: CN=Issuing CA is not sent, so clients that do not have it refuse the certificate"
+
+
+@pytest.mark.parametrize(
+    ("chained", "server_name", "why"), [(True, "www.example.org", UNCOVERED), (False, "localhost", INCOMPLETE)]
+)
+def test_what_clients_refuse_of_the_version_in_use_is_an_alarm_after_the_grace(
+    bench: Watched, chained: bool, server_name: str, why: str
+) -> None:
+    bench.authority = Authority("Issuing CA", Authority("Root"))
     version = bench.issued(content_type=PEM)
     pem = bench.pem(version)
-    alone = pem[: pem.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
-    with Server(shaking(context_of(alone))) as server:
-        add(bench, server, server_name="www.example.org")
+    if not chained:
+        pem = pem[: pem.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
+    with Server(shaking(context_of(pem))) as server:
+        add(bench, server, server_name=server_name)
+        (at_first,) = bench.look()
+        bench.clock.forward(2 * HOUR)
+        (later,) = bench.look()
+
+    assert (Serving.FLAWED, (f"{why}.",), None) == (
+        at_first.standing.serving,
+        at_first.standing.findings,
+        at_first.standing.alarm,
+    )
+    assert later.standing.alarm is not None
+    assert f"serves the version in use, and clients refuse it: {why}." in bench.told(NOT_DEPLOYED)[0]
+
+
+def test_a_bare_address_is_no_name_that_clients_ask_for(bench: Watched) -> None:
+    version = bench.issued(content_type=PEM)
+    with Server(shaking(context_of(bench.pem(version))), "127.0.0.2") as server:
+        add(bench, server, "127.0.0.2")
         (seen,) = bench.look()
 
     assert Serving.CURRENT == seen.standing.serving
-    assert (
-        "The certificate is not for www.example.org, which is the name that clients ask for.",
-        "The chain is incomplete: CN=Issuing CA is not sent, so clients that do not have it refuse the certificate.",
-    ) == seen.standing.findings
+    assert ("The certificate is not for 127.0.0.2, which is the name that clients ask for.",) == seen.standing.findings
 
 
 def test_a_version_that_rests_is_as_good_where_it_is_served_already(bench: Watched) -> None:

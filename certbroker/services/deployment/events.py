@@ -21,7 +21,7 @@ def of_endpoint(before: Endpoint, after: Standing, version: Version, now: dateti
     place, alarm, known = before.place, after.alarm, before.standing.alarm
     since = f"{after.missing_since:%Y%m%d%H%M%S}" if after.missing_since else ""
     if alarm is not None and _key(alarm) != _key(known):
-        text = f"{place.text} does not serve it. {alarm.reason}"
+        text = f"{place.text} does not serve it as it should. {alarm.reason}"
         step = f"{place.id}:{'expired' if alarm.grave else 'late'}:{since}"
         yield _event(EventType.CERTIFICATE_NOT_DEPLOYED, before.vault_id, version, step, text, now, place.text)
     elif alarm is None and known is not None and after.missing_since is None:

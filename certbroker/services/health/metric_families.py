@@ -71,7 +71,7 @@ def _deployed(counted: Counted) -> Iterator[Metric]:
     yield serving
     yield gauge(
         "certbroker_endpoints_alarmed",
-        "Endpoints that do not serve the version in use, for longer than a deployment may take.",
+        "Endpoints that do not serve the version in use as they should, for longer than a deployment may take.",
         counted.endpoints.alarmed,
     )
     yield gauge(

@@ -207,7 +207,7 @@ def _merges(transaction: SQLTransaction, vaults: Mapping[int, str]) -> Iterator[
 
 def _endpoints(transaction: SQLTransaction, vaults: Mapping[int, str]) -> Iterator[Trouble]:
     """Endpoints that do not serve what they should and are no alarm yet: an alarm is shown with its certificate."""
-    for serving in (Serving.OLD, Serving.OTHER, Serving.GARBAGE, Serving.UNREACHABLE):
+    for serving in (Serving.OLD, Serving.OTHER, Serving.FLAWED, Serving.GARBAGE, Serving.UNREACHABLE):
         for endpoint in transaction.endpoints.troubled(serving, _SHOWN):
             standing = endpoint.standing
             if standing.alarm is None:

@@ -87,8 +87,7 @@ class OutsideRequests:
         return signed
 
     def _signer(self, vault: Vault, name: str) -> Signer:
-        active(self._store.glance(), vault.id, name)
-        return self._signers.open(self._signers.find(vault.id, name))
+        return self._signers.open(self._signers.enabled(active(self._store.glance(), vault.id, name)))
 
     def _signed(
         self, caller: Caller, vault: Vault, signer: Signer, wish: SigningWish

@@ -50,7 +50,11 @@ class Signers:
         found = self._store.glance().authorities.active(place, short)
         if found is None:
             raise _nowhere(name)
-        if not self._store.glance().objects.is_enabled(place, Kind.CERTIFICATE, short, found.version):
+        return self.enabled(found)
+
+    def enabled(self, found: Authority) -> Authority:
+        """The same one. Raises Invalid where its certificate is disabled."""
+        if not self._store.glance().objects.is_enabled(found.vault_id, Kind.CERTIFICATE, found.name, found.version):
             raise Invalid(f"The certificate of the CA {found.name} is disabled, so it signs nothing: enable it first.")
         return found
 

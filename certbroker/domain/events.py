@@ -34,6 +34,7 @@ class EventType(StrEnum):
     CERTIFICATE_REVOKED = "Certbroker.CertificateRevoked"
     CERTIFICATE_REVOCATION_FOUND = "Certbroker.CertificateRevocationFound"
     CERTIFICATE_REVOCATION_FAILED = "Certbroker.CertificateRevocationFailed"
+    REVOCATION_UNKNOWN = "Certbroker.RevocationUnknown"
     CERTIFICATE_NOT_DEPLOYED = "Certbroker.CertificateNotDeployed"
     CERTIFICATE_DEPLOYED = "Certbroker.CertificateDeployed"
     UNKNOWN_CERTIFICATE = "Certbroker.UnknownCertificateFound"
@@ -67,6 +68,7 @@ FOR_PEOPLE: Final = frozenset(
         EventType.CERTIFICATE_REVOKED,
         EventType.CERTIFICATE_REVOCATION_FOUND,
         EventType.CERTIFICATE_REVOCATION_FAILED,
+        EventType.REVOCATION_UNKNOWN,
         EventType.CERTIFICATE_NOT_DEPLOYED,
         EventType.CERTIFICATE_DEPLOYED,
         EventType.UNKNOWN_CERTIFICATE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -26,6 +26,10 @@ from certbroker.domain.ocsp import OCSPReply
 # Of each sort that one certificate may name. Those that are issued name one or two.
 _MOST: Final = 4
 _LONGEST: Final = 2048
+
+
+# Who publishes CRLs may be away for so long before that is something for a person: other clients have its last one.
+PATIENCE: Final = timedelta(hours=6)
 
 
 class SourceKind(StrEnum):
@@ -66,7 +70,7 @@ class Holding:
     """What is remembered of a source: what it has said, and how asking it goes.
 
     `certificate` is an issuer's, in DER. `confirmed` is when the source last gave what holds; `failures` are in a row,
-    since `failing_since`.
+    since `failing_since`, and `told` says that people have been told of them.
     """
 
     base: HeldList | None = None
@@ -76,6 +80,7 @@ class Holding:
     confirmed: datetime | None = None
     failures: int = 0
     failing_since: datetime | None = None
+    told: bool = False
     problem: str = ""
     delta_problem: str = ""
 

@@ -53,6 +53,9 @@ _ADVICE: Final = {
     "successor meets the same end.",
     EventType.CERTIFICATE_REVOCATION_FAILED: "It is still valid, and nobody goes on trying: revoke it again, or in the "
     "CA's own way.",
+    EventType.REVOCATION_UNKNOWN: "They are neither called good nor revoked meanwhile, and it is asked again by "
+    "itself. See whether something on the way refuses, or whether the CA publishes somewhere else: "
+    "certbroker revocation sources.",
     EventType.CERTIFICATE_NOT_DEPLOYED: "Renewing it is of no use before it is served: deploy the version that is "
     "named here, and have the server load it.",
 }
@@ -98,6 +101,9 @@ def message_of(notification: Notification) -> Message:
             said = event.message
         case EventType.ISSUER_WARNING:
             subject = f"Issuer {event.name} needs attention"
+            said = event.message
+        case EventType.REVOCATION_UNKNOWN:
+            subject = "Whether certificates are revoked cannot be known"
             said = event.message
         case _:
             what = _WHAT[event.type].format(when=_distance(event.not_after, event.at))

@@ -103,6 +103,11 @@ _ON = Statement(
     .order_by(col(_d.vault_id), col(_d.name), col(_d.serial))
     .limit(bindparam("count"))
 )
+_VAULTS = Statement(
+    choose(_d.vault_id, func.count(col(_d.name).distinct()))
+    .where(col(_d.source_id) == bindparam("source"))
+    .group_by(col(_d.vault_id))
+)
 _DEPEND = insertion(_d, replace=("listed",))
 _LEAVE = Statement(
     delete(_d).where(_HOLDER, col(_d.source_id) == bindparam("source"), col(_d.serial) == bindparam("number"))
@@ -177,6 +182,10 @@ class RevocationSources:
             pass_after=None,
             pass_all=0,
         )
+
+    def vaults(self, source_id: str) -> dict[int, int]:
+        """How many certificates of each vault depend on a source."""
+        return {row[0]: row[1] for row in _VAULTS.all(self._cursor, source=source_id)}
 
     def has_due(self, now: datetime) -> bool:
         """Whether there is anything to claim."""

@@ -194,6 +194,30 @@ def test_a_source_that_is_away_troubles_nobody_until_what_it_said_has_run_out(wa
     assert (SourceStatus.FRESH, Standing.GOOD) == (watch.source().status, watch.standing())
 
 
+def test_that_it_cannot_be_known_is_told_once_for_all_certificates_of_a_list(watch: WatchBench) -> None:
+    for name in ("a", "b"):
+        watch.issue(name=name)
+    watch.later(hours=5)
+    early = watch.told(EventType.REVOCATION_UNKNOWN)
+    watch.later(hours=3)
+    told = watch.messages(EventType.REVOCATION_UNKNOWN)
+    watch.later(days=3)
+    later = watch.told(EventType.REVOCATION_UNKNOWN)
+    watch.publish(life=timedelta(days=1))
+    watch.later(hours=7)
+    well = watch.standing("a")
+    watch.publisher.put("/list.crl", status=503)
+    watch.later(days=2)
+    watch.later(hours=7)
+
+    assert 0 == early
+    assert 1 == len(told) == later
+    assert f"2 certificates of this vault cannot be known to be good: {watch.url()}" in told[0]
+    assert "status 404" in told[0]
+    assert Standing.GOOD == well
+    assert 2 == watch.told(EventType.REVOCATION_UNKNOWN)
+
+
 def test_a_delta_adds_and_takes_back(watch: WatchBench) -> None:
     point = x509.DistributionPoint([x509.UniformResourceIdentifier(watch.url("/delta.crl"))], None, None, None)
     fresher = [(x509.FreshestCRL([point]), False)]

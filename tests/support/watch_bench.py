@@ -175,12 +175,17 @@ class WatchBench:
         return found
 
     def told(self, kind: EventType) -> int:
+        return len(self.messages(kind))
+
+    def messages(self, kind: EventType) -> list[str]:
+        """What the events of a kind say."""
         cursor = self.store.glance().outbox._cursor
         cursor.execute(
-            "SELECT count(*) FROM outbox WHERE vault_id = ? AND json_extract(event, '$.type') = ?",
+            "SELECT coalesce(json_extract(event, '$.message'), '') FROM outbox "
+            "WHERE vault_id = ? AND json_extract(event, '$.type') = ?",
             (self.bench.vault.id, str(kind)),
         )
-        return int(cursor.fetchone()[0])
+        return [row[0] for row in cursor.fetchall()]
 
     def audited(self) -> list[str]:
         """How the findings on record ended."""

@@ -16,7 +16,7 @@ from certbroker.domain.endpoints import Serving
 from certbroker.domain.issuer_health import IssuerState
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.objects import Kind
-from certbroker.domain.revocation_sources import SourceStatus
+from certbroker.domain.revocation_sources import PATIENCE, SourceStatus
 from certbroker.ports.clock import Clock
 from certbroker.services.health.pulse import Pulse, Sign
 from certbroker.services.health.readiness import Readiness
@@ -39,8 +39,6 @@ _HOPELESS: Final = 5
 
 # A channel that fails for less may be a target that restarts.
 _PATIENCE: Final = timedelta(hours=1)
-# What publishes CRLs may be away for longer: clients have its last one.
-_SOURCE_PATIENCE: Final = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +279,7 @@ def _sources(transaction: SQLTransaction, now: datetime) -> Iterator[Trouble]:
     for source in transaction.sources.unwell(SourceStatus.STALE, _SHOWN):
         since = source.holding.failing_since
         advice = ""
-        if since is not None and now - since >= _SOURCE_PATIENCE:
+        if since is not None and now - since >= PATIENCE:
             advice = "It is not known whether certificates are revoked: see certbroker revocation sources."
         yield Trouble("source", "", source.url, "Unreachable", source.holding.problem, advice, since, source.act_at)
 

@@ -7,9 +7,9 @@ as long as that holds, and delays nobody else.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import quote, urljoin
@@ -23,12 +23,16 @@ from certbroker.domain.backoff import doubled, fraction
 from certbroker.domain.chain import issued
 from certbroker.domain.crl import TOLERANCE, CRLFacts, Scope, refusal
 from certbroker.domain.errors import BrokerError, Invalid
+from certbroker.domain.events import Event, EventType, event_id
+from certbroker.domain.objects import Kind
 from certbroker.domain.ocsp import OCSPReply, Question, read_reply
-from certbroker.domain.revocation_sources import HeldList, Holding, Named, Source, SourceKind, SourceStatus
+from certbroker.domain.one_line import one_line
+from certbroker.domain.revocation_sources import PATIENCE, HeldList, Holding, Named, Source, SourceKind, SourceStatus
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.egress import Egress, EgressFailed, EgressRefused, OutsideResponse
 from certbroker.randomness import random_bytes
+from certbroker.services.notification.outbox import publish
 from certbroker.services.revocation.lists import RevocationLists
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
@@ -46,6 +50,7 @@ _LATEST: Final = timedelta(hours=12)
 _LONGEST_GET: Final = 255
 _MOST_REDIRECTS: Final = 3
 _MAX_REPLY: Final = 64 * 1024
+_MAX_TOLD: Final = 300
 
 _UNEXPECTED: Final = "An unexpected error happened; the log has the details."
 _log = structlog.get_logger("certbroker.watch")
@@ -229,7 +234,7 @@ class RevocationSources:
 
     def _succeeded(self, source: Source, holding: Holding) -> Source:
         now = self._clock.now()
-        holding = replace(holding, confirmed=now, failures=0, failing_since=None, problem="")
+        holding = replace(holding, confirmed=now, failures=0, failing_since=None, told=False, problem="")
         if source.kind is SourceKind.ISSUER:
             pause = None  # Who has issued a certificate does not change.
         elif holding.reply is not None:
@@ -250,13 +255,16 @@ class RevocationSources:
         held = before
         if before.base is not None and not self._lists.is_whole(before.base.file):
             held = replace(before, base=None, delta=None)
-        holding = replace(held, failures=failures, failing_since=before.failing_since or now, problem=problem[:500])
+        since = before.failing_since or now
+        holding = replace(held, failures=failures, failing_since=since, problem=problem[:500])
         until = holding.fresh_until
         holds = until is not None and now < until + TOLERANCE
         act_at = now + min(doubled(_FIRST_RETRY, _LAST_RETRY, failures), max(self._settings.interval, _FIRST_RETRY))
         if until is not None and holds:
             act_at = min(act_at, until + TOLERANCE)  # When it is told that nothing holds any more.
         status = SourceStatus.FAILING if holds or holding.certificate is not None else SourceStatus.STALE
+        if status is SourceStatus.STALE and now >= since + PATIENCE:
+            holding = replace(holding, told=True)
         return replace(source, holding=holding, status=status, act_at=act_at)
 
     def _stored(self, before: Source, after: Source) -> Source:
@@ -267,6 +275,8 @@ class RevocationSources:
                 return False
             if _differs(before, after):
                 transaction.sources.begin_pass(after.id, everybody=_concerns_everybody(before, after))
+            if after.holding.told and not before.holding.told:
+                publish(transaction, *_unknown(transaction, after, self._clock.now()))
             return True
 
         saved = self._store.write(work)
@@ -274,6 +284,25 @@ class RevocationSources:
         if after.holding.problem and after.holding.problem != before.holding.problem:
             _log.warning("source of revocations fails", url=after.url, problem=after.holding.problem)
         return after if saved else before
+
+
+def _unknown(transaction: SQLTransaction, source: Source, now: datetime) -> Iterator[Event]:
+    """That nobody can know whether certificates are revoked, to each vault that has some.
+
+    Each certificate asks an OCSP responder for itself: that it is away is told once for all of them.
+    """
+    kind, since = EventType.REVOCATION_UNKNOWN, source.holding.failing_since or now
+    url = one_line(source.url, _MAX_TOLD)
+    for vault, count in transaction.sources.vaults(source.id).items():
+        how_many = "A certificate" if count == 1 else f"{count} certificates"
+        if source.kind is SourceKind.OCSP:
+            how_many = "At least one certificate"
+        message = (
+            f"{how_many} of this vault cannot be known to be good: {url} has said nothing that holds, and "
+            f"could not be asked since {since:%Y-%m-%d %H:%M} UTC. {source.holding.problem}"
+        )
+        identity = event_id(kind, vault, Kind.CERTIFICATE, "", "", f"{source.url} {since:%Y-%m-%d}")
+        yield Event(identity, kind, vault, Kind.CERTIFICATE, "", "", now, message=message, details={"source": url})
 
 
 def _differs(before: Source, after: Source) -> bool:

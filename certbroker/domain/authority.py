@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, assert_never
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
 from certbroker.domain.errors import Invalid
@@ -152,6 +154,17 @@ def kind_of(key: VerifyingKey) -> str:
             return "ML-DSA-87"
         case _:
             assert_never(key)
+
+
+def signs_quickly(authority: Authority) -> bool:
+    """Whether the key of a CA signs in less than a tenth of a millisecond, and is opened in as little."""
+    return _kind_in(authority.certificate) in ("P-256", "Ed25519")
+
+
+@lru_cache(maxsize=64)
+def _kind_in(certificate: bytes) -> str:
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    return kind_of(key) if isinstance(key, VerifyingKey) else ""
 
 
 def serial_text(serial: int) -> str:

@@ -38,13 +38,6 @@ VerifyingKey = (
 )
 
 
-def signs_quickly(key: SigningKey) -> bool:
-    """Whether a key in memory signs in less than a tenth of a millisecond."""
-    return isinstance(key, ed25519.Ed25519PrivateKey) or (
-        isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size == 256
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class KeySpec:
     """What key to make: a Key Vault key type with its size in bits (RSA) or curve (EC)."""

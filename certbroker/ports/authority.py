@@ -40,6 +40,10 @@ class Authorities(Protocol):
         """
         ...
 
+    def is_quick(self, name: str) -> bool:
+        """Whether that CA can be opened and signs without keeping an event loop. Raises Invalid as `signer` does."""
+        ...
+
     def over(self, signer: Signer, other: str) -> tuple[x509.Certificate, ...]:
         """The path of a CA that leads over another one, named as for `signer`, which has cross-signed it.
 

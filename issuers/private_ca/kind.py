@@ -13,7 +13,7 @@ from certbroker.domain.authority import Issued
 from certbroker.domain.checkup import Checked, fail, ok, warn
 from certbroker.domain.csr import general_names, names_for
 from certbroker.domain.errors import Invalid
-from certbroker.domain.keys import PrivateKey, signs_quickly
+from certbroker.domain.keys import PrivateKey
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import parse_subject
 from certbroker.ports.authority import Signer
@@ -57,7 +57,7 @@ class PrivateCAIssuer:
         return CertificateIssued((certificate, *_encoded(chain)), entry)
 
     def is_quick(self) -> bool:
-        return self._settings.over is None and signs_quickly(self._authorities.signer(self._settings.ca).key)
+        return self._settings.over is None and self._authorities.is_quick(self._settings.ca)
 
     def revoke(self, certificate: bytes, reason: int, key: PrivateKey | None = None) -> None:
         """Enter it into the CA's ledger; the next CRL has it, and is made at once."""

@@ -191,6 +191,9 @@ class NoAuthorities:
     def signer(self, name: str) -> Signer:
         raise Invalid(f"There is no CA named {name}.")
 
+    def is_quick(self, name: str) -> bool:
+        raise Invalid(f"There is no CA named {name}.")
+
     def over(self, signer: Signer, other: str) -> tuple[x509.Certificate, ...]:
         raise Invalid(f"There is no CA named {other}.")
 

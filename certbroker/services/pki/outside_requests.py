@@ -11,13 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbroker.domain.audit import Caller, record
-from certbroker.domain.authority import Authority, AuthorityState, Issued, serial_text
+from certbroker.domain.authority import Authority, AuthorityState, Issued, serial_text, signs_quickly
 from certbroker.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from certbroker.domain.keys import signs_quickly
 from certbroker.domain.objects import Kind, Page, Vault
 from certbroker.domain.policy import parse_subject
 from certbroker.domain.revocation import KEY_COMPROMISED, Reason, key_digest
-from certbroker.ports.authority import Signer
 from certbroker.ports.clock import Clock
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.objects.listings import decode, page
@@ -73,27 +71,27 @@ class OutsideRequests:
 
     def sign(self, caller: Caller, vault: Vault, name: str, wish: SigningWish) -> SignedRequest:
         """Sign a request; the certificate is in the ledger before it is anywhere else. Raises NotFound, Invalid."""
-        signed, write = self._signed(caller, vault, self._signer(vault, name), wish)
+        signed, write = self._signed(caller, vault, self._authority(vault, name), wish)
         self._store.write(write)
         return signed
 
     async def sign_soon(self, caller: Caller, vault: Vault, name: str, wish: SigningWish) -> SignedRequest | None:
         """The same on the event loop, where the CA's key is quick and the request is small; else nothing, and None."""
-        signer = self._signer(vault, name)
-        if len(wish.request) > _SMALL or not signs_quickly(signer.key):
+        authority = self._authority(vault, name)
+        if len(wish.request) > _SMALL or not signs_quickly(authority):
             return None
-        signed, write = self._signed(caller, vault, signer, wish)
+        signed, write = self._signed(caller, vault, authority, wish)
         await self._store.write_soon(write)
         return signed
 
-    def _signer(self, vault: Vault, name: str) -> Signer:
-        return self._signers.open(self._signers.enabled(active(self._store.glance(), vault.id, name)))
+    def _authority(self, vault: Vault, name: str) -> Authority:
+        return self._signers.enabled(active(self._store.glance(), vault.id, name))
 
     def _signed(
-        self, caller: Caller, vault: Vault, signer: Signer, wish: SigningWish
+        self, caller: Caller, vault: Vault, authority: Authority, wish: SigningWish
     ) -> tuple[SignedRequest, Callable[[SQLTransaction], None]]:
         """What comes of a request, and the write that has to be durable before anybody sees it. Raises Invalid."""
-        now = self._clock.now()
+        now, signer = self._clock.now(), self._signers.open(authority)
         profile = read_profile(wish.options)
         request = read_request(wish.request)
         life = timedelta(days=profile.max_days)

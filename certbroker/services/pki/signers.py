@@ -11,7 +11,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from certbroker.domain.authority import Authority, AuthorityState, serial_text
+from certbroker.domain.authority import Authority, AuthorityState, serial_text, signs_quickly
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import SigningKey
 from certbroker.domain.objects import Kind
@@ -112,13 +112,19 @@ class VaultAuthorities:
         self._vault_id = vault_id
 
     def signer(self, name: str) -> Signer:
+        return self._signers.open(self._usable(name))
+
+    def is_quick(self, name: str) -> bool:
+        return signs_quickly(self._usable(name))
+
+    def _usable(self, name: str) -> Authority:
         found = self._signers.find(self._vault_id, name)
         if found.vault_id != self._vault_id and not self._is_lent(found):
             raise Invalid(
                 f"The CA {name[:160]} is another vault's and is not lent to this one: its owner may do so with "
                 "`certbroker ca set --lend-to`."
             )
-        return self._signers.open(found)
+        return found
 
     def over(self, signer: Signer, other: str) -> tuple[x509.Certificate, ...]:
         vault_id, short = self._signers.place(self._vault_id, other)

@@ -31,3 +31,5 @@ def configure(level: str, form: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    # It says each second that a sweep which takes longer is not begun a second time, and that is as it should be.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)

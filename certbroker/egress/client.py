@@ -12,6 +12,7 @@ import certifi
 import httpcore
 import httpx
 
+from certbroker import background
 from certbroker.egress.network import CheckedBackend, Exchange, exchange
 from certbroker.egress.policy import EgressPolicy
 from certbroker.ports.egress import EgressFailed, EgressRefused, OutsideResponse
@@ -76,7 +77,7 @@ class HTTPEgress:
     ) -> OutsideResponse:
         target = self.policy.check_url(url)
         request = self._request(method, target, headers or {}, content, timeout)
-        with exchange(timeout) as under_way:
+        with background.waiting(), exchange(timeout) as under_way:
             try:
                 response = self._pool.handle_request(request)
                 try:

@@ -21,6 +21,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
+from certbroker import background
 from certbroker.egress.policy import EgressPolicy
 from certbroker.ports.dns import CAARecord, DNSUnanswered
 from certbroker.ports.egress import EgressRefused
@@ -70,6 +71,10 @@ class OutsideDNS:
         raise DNSUnanswered(f"The aliases of {name} lead on and on.")
 
     def _records(self, name: str, kind: dns.rdatatype.RdataType) -> list[Any]:
+        with background.waiting():
+            return self._looked_up(name, kind)
+
+    def _looked_up(self, name: str, kind: dns.rdatatype.RdataType) -> list[Any]:
         began = time.monotonic()
         try:
             owner = dns.name.from_text(name)

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from certbroker import background
 from certbroker.services.deployment.deployments import Deployments
 from certbroker.store.deployments import Deployment
 
@@ -17,7 +18,7 @@ class DeploySweep:
 
     def __init__(self, deployments: Deployments) -> None:
         self._deployments = deployments
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="deploy")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="deploy", initializer=background.enter)
         self._lock = threading.Lock()
         self._busy = 0
 

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from certbroker import background
 from certbroker.services.discovery.tasks import DiscoveryTasks
 
 _THREADS: Final = 6
@@ -16,7 +17,7 @@ class DiscoverSweep:
 
     def __init__(self, tasks: DiscoveryTasks) -> None:
         self._tasks = tasks
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="discovery")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="discovery", initializer=background.enter)
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._prepared = False

@@ -16,6 +16,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from certbroker import background
 from certbroker.domain.records import Operation
 from certbroker.engine.workbench import Workbench
 from certbroker.ports.issuer import THREADS_PER_ISSUER
@@ -52,7 +53,7 @@ class IssueSweep:
         # two at a time would only take it from each other.
         self._primes = Workbench("primes", operations.steps.take, self._settle_here, threads=_CORES, at_once=_CORES)
         self._local = Workbench("local", operations.steps.take, self._settle_here, threads=2, at_once=1)
-        self._remote = ThreadPoolExecutor(_REMOTE_THREADS, thread_name_prefix="issuer")
+        self._remote = ThreadPoolExecutor(_REMOTE_THREADS, thread_name_prefix="issuer", initializer=background.enter)
         self._busy: Counter[Lane] = Counter()
         self._in_hand: dict[str, Operation] = {}
         self._extended = time.monotonic()
@@ -126,7 +127,8 @@ class IssueSweep:
         self._settle(settlements, None)
 
     def _work_outside(self, operation: Operation, lane: Lane) -> None:
-        self._settle([self._operations.steps.take(operation)], lane)
+        with background.working():
+            self._settle([self._operations.steps.take(operation)], lane)
 
     def _settle(self, settlements: list[Settlement], lane: Lane) -> None:
         try:

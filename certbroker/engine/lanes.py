@@ -10,6 +10,8 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
+from certbroker import background
+
 Lane = TypeVar("Lane", bound=Hashable)
 Item = TypeVar("Item")
 
@@ -23,7 +25,7 @@ class Lanes(Generic[Lane, Item]):
         self._work = work
         self._at_once: Final = at_once
         self._most_waiting: Final = waiting
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=background.enter)
         self._waiting: dict[Lane, deque[Item]] = {}
         self._busy: Counter[Lane] = Counter()
         self._lock = threading.Lock()
@@ -65,7 +67,8 @@ class Lanes(Generic[Lane, Item]):
                     return
                 item = waiting.popleft()
             try:
-                self._work(item)
+                with background.working():
+                    self._work(item)
             except Exception:
                 # What is leased is due again when its lease is over; the place in the lane must not be lost.
                 _log.exception("a question to the outside came to nothing", lane=lane)

@@ -12,6 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from certbroker import background
 from certbroker.domain.channels import Channel, Lane
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.notification.deliveries import Deliveries
@@ -25,7 +26,9 @@ class NotifySweep:
     def __init__(self, deliveries: Deliveries, inbox: Inbox) -> None:
         self._deliveries = deliveries
         self._inbox = inbox
-        self._threads = ThreadPoolExecutor(sum(_THREADS.values()), thread_name_prefix="notify")
+        self._threads = ThreadPoolExecutor(
+            sum(_THREADS.values()), thread_name_prefix="notify", initializer=background.enter
+        )
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._busy: Counter[Lane] = Counter()

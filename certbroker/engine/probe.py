@@ -11,6 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from certbroker import background
 from certbroker.services.deployment.endpoints import Endpoints
 from certbroker.store.endpoints import Endpoint, Lane
 
@@ -22,7 +23,9 @@ class ProbeSweep:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        self._threads = ThreadPoolExecutor(sum(_THREADS.values()), thread_name_prefix="probe")
+        self._threads = ThreadPoolExecutor(
+            sum(_THREADS.values()), thread_name_prefix="probe", initializer=background.enter
+        )
         self._lock = threading.Lock()
         self._busy: Counter[Lane] = Counter()
         self._hosts: set[str] = set()

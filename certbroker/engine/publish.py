@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from certbroker import background
 from certbroker.services.pki.publishing import LEASE, Publishing, Turn
 
 _THREADS: Final = 4
@@ -24,7 +25,7 @@ class PublishSweep:
 
     def __init__(self, publishing: Publishing) -> None:
         self._publishing = publishing
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="publishing")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="publishing", initializer=background.enter)
         self._lock = threading.Lock()
         self._began: dict[str, float] = {}
 

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from certbroker import background
 from certbroker.domain.revocation import Revocation
 from certbroker.services.revocation.revocations import Revocations
 
@@ -17,7 +18,7 @@ class RevokeSweep:
 
     def __init__(self, revocations: Revocations) -> None:
         self._revocations = revocations
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="revocation")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="revocation", initializer=background.enter)
         self._lock = threading.Lock()
         self._busy = 0
 

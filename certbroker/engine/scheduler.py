@@ -12,6 +12,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from certbroker import background
 from certbroker.engine.deploy import DeploySweep
 from certbroker.engine.discover import DiscoverSweep
 from certbroker.engine.drill import DrillSweep
@@ -69,7 +70,7 @@ class Engine:
         # after APScheduler's default second is not.
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         # A thread for each job, so that none waits for one that hangs; APScheduler has ten.
-        threads = {"default": ThreadPoolExecutor(_JOBS)}
+        threads = {"default": ThreadPoolExecutor(_JOBS, {"initializer": background.enter})}
         self._ticker = BackgroundScheduler(timezone=UTC, job_defaults=defaults, executors=threads)
 
     def start(self) -> None:
@@ -119,6 +120,7 @@ class Engine:
         self._discover.stop()
 
     def _run(self) -> None:
+        background.enter()
         while not self._stopping.is_set():
             try:
                 with self._meters.sweeping(Part.ISSUE):
@@ -153,12 +155,12 @@ class Engine:
             _log.exception("sweep failed")
 
     def _sweep_renewals(self) -> int:
-        with self._meters.sweeping(Part.RENEW):
+        with self._meters.sweeping(Part.RENEW), background.working():
             return self._renew.sweep()
 
     def _sweep(self, part: Part, sweep: Callable[[], object]) -> None:
         try:
-            with self._meters.sweeping(part):
+            with self._meters.sweeping(part), background.working():
                 sweep()
         except Exception:
             _log.exception("sweep failed", part=part)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from certbroker import background
 from certbroker.domain.records import Operation
 from certbroker.services.issuance.steps import Settlement
 
@@ -36,7 +37,7 @@ class Workbench:
         self._ready: deque[Operation] = deque()
         self._turns = threading.Semaphore(at_once)
         self._size = threads
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=background.enter)
 
     def put(self, operations: Iterable[Operation]) -> None:
         """Have the next step of each taken."""

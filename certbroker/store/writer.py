@@ -12,11 +12,13 @@ import asyncio
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+from certbroker import background
 from certbroker.failpoints import failpoint
 from certbroker.store.audit import AuditChain
 from certbroker.store.transaction import SQLTransaction
@@ -26,6 +28,9 @@ Work = Callable[[SQLTransaction], T]
 
 _GROUP: Final = 128
 
+# So many writes from the background come with each group of others, and so many are run before others interrupt them.
+_FEW: Final = 2
+
 # For so long an event loop gathers writes, in seconds, while each of its turns brings another one.
 _GATHER: Final = 0.02
 
@@ -33,13 +38,14 @@ _GATHER: Final = 0.02
 class _Job:
     """A function for the writer, and whom to tell what became of it."""
 
-    __slots__ = ("_future", "audited", "error", "loop", "result", "work")
+    __slots__ = ("_future", "audited", "background", "error", "loop", "result", "work")
 
     def __init__(self, work: Work[Any], future: Future[Any] | asyncio.Future[Any] | None = None) -> None:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
         self.audited: list[bytes] = []
+        self.background = background.is_here()
         self.loop = future.get_loop() if isinstance(future, asyncio.Future) else None
         self._future = future
 
@@ -82,6 +88,10 @@ class Writer:
         self._cursor = connection.cursor()
         self._view = SQLTransaction(self._cursor)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # What has been taken from there; of the writer's thread alone.
+        self._awaited: deque[_Job] = deque()
+        self._patient: deque[_Job] = deque()
+        self._ending = False
         self._gathered: list[_Job] = []
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -90,7 +100,8 @@ class Writer:
         """Have `work` run, and return its result once it is on disk."""
         future: Future[T] = Future()
         self._jobs.put(_Job(work, future))
-        return future.result()
+        with background.waiting():
+            return future.result()
 
     def write_all(self, works: Sequence[Work[T]]) -> list[T | BaseException]:
         """Have all of them run, and return what each brought or raised; one that fails undoes only itself."""
@@ -101,7 +112,8 @@ class Writer:
         jobs = [_Job(work) for work in works[:-1]] + [_Job(works[-1], end)]
         for job in jobs:
             self._jobs.put(job)
-        end.exception()
+        with background.waiting():
+            end.exception()
         return [job.result if job.error is None else job.error for job in jobs]
 
     def write_soon(self, work: Work[T]) -> asyncio.Future[T]:
@@ -133,55 +145,76 @@ class Writer:
 
     def _run(self) -> None:
         while group := self._next_group():
-            self._commit(group)
-            _answer(group)
+            _answer(self._commit(group))
         self._connection.close()
 
     def _next_group(self) -> list[_Job]:
-        """What has been handed in; nothing at the end."""
-        group: list[_Job] = []
-        try:
-            job = self._jobs.get()
-            while job is not None:
-                group.append(job)
-                if len(group) == _GROUP:
-                    return group
-                job = self._jobs.get_nowait()
-        except queue.Empty:
-            return group
-        if group:
-            self._jobs.put(None)  # The end comes after what was handed in before it.
-        return group
+        """What somebody waits for, with a little of the rest, or what there is of the rest; nothing at the end."""
+        self._take_in(wait=not self._awaited and not self._patient)
+        group = _first(self._awaited, _GROUP)
+        return group + _first(self._patient, _FEW if group else _GROUP)
 
-    def _commit(self, group: list[_Job]) -> None:
-        """Run and commit the group; afterwards every job has its outcome.
+    def _take_in(self, *, wait: bool = False) -> None:
+        """Take what has been handed in."""
+        try:
+            while not self._ending:
+                job = self._jobs.get() if wait else self._jobs.get_nowait()
+                wait = False
+                if job is None:
+                    self._ending = True
+                else:
+                    (self._patient if job.background else self._awaited).append(job)
+        except queue.Empty:
+            return
+
+    def _commit(self, group: list[_Job]) -> list[_Job]:
+        """Run and commit the group, or as much as there is time for; return the jobs that have an outcome.
 
         Savepoints would cost as much as the writes. Instead, where a function fails after it has written something, all
         is rolled back and the others run again without it.
         """
+        ended: list[_Job] = []
         while group:
             try:
-                self._run_group(group)
+                done = self._run_group(group)
             except _HalfDone as half_done:
+                ended.append(half_done.job)
                 group = [job for job in group if job is not half_done.job]
             except BaseException as error:
                 for job in group:
                     job.error = error
-                return
+                return ended + group
             else:
-                return
+                self._patient.extendleft(reversed(group[done:]))
+                return ended + group[:done]
+        return ended
 
-    def _run_group(self, group: list[_Job]) -> None:
-        """Run all in one transaction. Raises _HalfDone when one fails that has something to undo."""
+    def _run_group(self, group: list[_Job]) -> int:
+        """Run them in one transaction, until somebody waits for something else; return how many have been run.
+
+        Raises _HalfDone when one fails that has something to undo.
+        """
+        done = behind = 0
         with self._transaction():
             audited: list[bytes] = []
             for job in group:
+                if job.background:
+                    if behind >= _FEW and self._is_interrupted():
+                        break
+                    behind += 1
+                done += 1
                 before = self._connection.total_changes
                 if job.attempt(self._view):
                     audited += job.audited
                 elif self._connection.total_changes != before:
                     raise _HalfDone(job)
             self._chain.append(self._cursor, audited)
+        return done
+
+    def _is_interrupted(self) -> bool:
+        """Whether something has been handed in that somebody waits for."""
+        self._take_in()
+        return bool(self._awaited)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -199,6 +232,11 @@ class Writer:
             raise
         self.changes += 1
         failpoint("store.after-commit")
+
+
+def _first(jobs: deque[_Job], count: int) -> list[_Job]:
+    """Take the first of them, so many at most."""
+    return [jobs.popleft() for _ in range(min(count, len(jobs)))]
 
 
 def _answer(group: list[_Job]) -> None:

@@ -7,17 +7,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from certbroker import background
 from certbroker.domain.access import Assignment
 from certbroker.domain.audit import GENESIS, Caller, link, record
 from certbroker.domain.errors import Conflict
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
+from tests.support.wire import until
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -94,6 +96,81 @@ def test_one_failure_in_a_group_disturbs_nobody_else(store: SQLiteStore, databas
         else:
             assert str(number) == other.result() == store.glance().vaults.setting(f"n{number}")
     assert 48 == _check_chain(database)
+
+
+class Order:
+    """In which order the writer runs what it is given. Until `go` is set it is kept busy."""
+
+    def __init__(self, store: SQLiteStore) -> None:
+        self.store, self.go = store, threading.Event()
+        self.ran: list[str] = []
+        self._behind = ThreadPoolExecutor(64, initializer=background.enter)
+        self._before = ThreadPoolExecutor(512)
+        self._busy = self._before.submit(store.write, lambda transaction: self.go.wait(30))
+
+    def work(self, name: str, then: Callable[[], object] = lambda: None) -> Callable[[SQLTransaction], str]:
+        def run(transaction: SQLTransaction) -> str:
+            self.ran.append(name)
+            then()
+            return name
+
+        return run
+
+    def finish(self) -> None:
+        self.go.set()
+        self._behind.shutdown()
+        self._before.shutdown()
+
+    def awaited(self, name: str) -> Future[str]:
+        return self._before.submit(self.store.write, self.work(name))
+
+    def in_background(self, count: int, then: Callable[[], object] = lambda: None) -> Future[list[str | BaseException]]:
+        works = [self.work(f"b{number}", then) for number in range(count)]
+        return self._behind.submit(self.store.write_all, works)
+
+    def queued(self, count: int) -> None:
+        until("handed in", lambda: self.store._writer._jobs.qsize() >= count or None)
+
+
+def test_what_somebody_waits_for_goes_before_what_the_engine_writes(store: SQLiteStore) -> None:
+    order = Order(store)
+    order.in_background(50)
+    order.queued(50)
+    order.awaited("a")
+    order.queued(51)
+    order.finish()
+
+    assert ["a", *(f"b{number}" for number in range(50))] == order.ran
+
+
+def test_what_somebody_waits_for_interrupts_a_group_and_nothing_is_lost(store: SQLiteStore) -> None:
+    order = Order(store)
+    came = threading.Event()
+
+    def interrupt() -> None:
+        if not came.is_set():
+            came.set()
+            order.awaited("a")
+            order.queued(1)
+
+    outcome = order.in_background(50, interrupt)
+    order.queued(50)
+    order.finish()
+
+    assert [f"b{number}" for number in range(50)] == outcome.result()
+    assert order.ran.index("a") <= 3
+    assert sorted(["a", *(f"b{number}" for number in range(50))]) == sorted(order.ran)
+
+
+def test_the_engine_is_not_starved_by_those_who_are_waited_for(store: SQLiteStore) -> None:
+    order = Order(store)
+    for number in range(400):
+        order.awaited(f"a{number}")
+    order.in_background(6)
+    order.queued(406)
+    order.finish()
+
+    assert [128, 129] == [order.ran.index(name) for name in ("b0", "b1")]
 
 
 def test_errors_of_the_database_end_the_one_write_only(store: SQLiteStore) -> None:

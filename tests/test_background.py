@@ -1,0 +1,71 @@
+"""Threads in the background leave room for what somebody waits for, and never stand still because of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from certbroker import background
+
+FEW = os.cpu_count() or 1
+
+
+def _together(count: int, work: Callable[[], None]) -> tuple[int, float]:
+    """How many of the threads were inside at the same time at most, and what all of them took, in seconds."""
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def count_me() -> None:
+        nonlocal inside, most
+        with background.working():
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            work()
+            with lock:
+                inside -= 1
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(count, initializer=background.enter) as threads:
+        for each in [threads.submit(count_me) for _ in range(count)]:
+            each.result()
+    return most, time.monotonic() - started
+
+
+def test_few_compute_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_PATIENCE", 10)
+    most, _ = _together(8 * FEW, lambda: time.sleep(0.005))
+
+    assert FEW == most
+
+
+def test_who_waits_leaves_the_place_to_others() -> None:
+    everybody = threading.Barrier(8 * FEW)
+
+    def wait() -> None:
+        with background.waiting():
+            everybody.wait(10)
+
+    most, _ = _together(8 * FEW, wait)
+
+    assert 8 * FEW == most
+
+
+def test_who_hogs_a_place_holds_nobody_up_for_long() -> None:
+    everybody = threading.Barrier(4 * FEW)
+
+    _, seconds = _together(4 * FEW, lambda: everybody.wait(10) and None)
+
+    assert seconds < 5
+
+
+def test_only_threads_that_say_so_are_in_the_background() -> None:
+    with ThreadPoolExecutor(1, initializer=background.enter) as threads:
+        assert threads.submit(background.is_here).result()
+    assert not background.is_here()
+    with background.waiting():
+        pass

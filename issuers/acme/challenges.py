@@ -11,6 +11,7 @@ from typing import Final, get_args
 
 from josepy.json_util import encode_b64jose
 
+from certbroker import background
 from certbroker.domain.operation import Problem
 from certbroker.ports.dns import DNS
 from certbroker.ports.issuer import BoardKind, ChallengeBoard, DNSPublisher, IssuerUnavailable
@@ -115,7 +116,8 @@ class Publisher:
         records = [answer for answer in answers if isinstance(answer, DNSAnswer)]
         if records:
             dns = self._publisher()
-            each(records, lambda record: dns.publish(record.name, record.value))
+            with background.waiting():
+                each(records, lambda record: dns.publish(record.name, record.value))
 
     def withdraw(self, entry: Mapping[str, str]) -> None:
         """Take away the answers that the journal's `entry` names. Raises IssuerUnavailable after trying them all."""
@@ -127,7 +129,8 @@ class Publisher:
                 records.append(answer)
         if self._dns is not None:
             dns = self._dns
-            each(records, lambda record: dns.withdraw(record.name, record.value))
+            with background.waiting():
+                each(records, lambda record: dns.withdraw(record.name, record.value))
 
     def _put(self, answer: BoardAnswer, now: datetime) -> None:
         expires = min(max(answer.expires or now + _LONGEST, now + _SHORTEST), now + _LONGEST)

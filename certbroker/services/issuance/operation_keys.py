@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from certbroker import background
 from certbroker.domain import operation as states
 from certbroker.domain.csr import build_csr
 from certbroker.domain.keys import PrivateKey
@@ -36,7 +37,11 @@ class OperationKeys:
 
         The step is saved at once if the key will be known outside. Where the issuer is local a crash just repeats it.
         """
-        key = self._reusable(operation) or self._keystore.generate(operation.policy.key)
+        key = self._reusable(operation)
+        if key is None:
+            # The search for primes lets other threads have the interpreter.
+            with background.waiting():
+                key = self._keystore.generate(operation.policy.key)
         csr = build_csr(operation.policy, key)
         now = self._clock.now()
         made = replace(operation, state=states.advance(operation.state, states.KeyMade(csr, kind.manual), now))

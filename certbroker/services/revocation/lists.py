@@ -20,6 +20,7 @@ from typing import IO, Final
 
 import msgspec
 
+from certbroker import background
 from certbroker.domain.crl import CRLFacts, Entry
 from certbroker.domain.errors import Invalid
 from certbroker.store.crl_index import CRLIndex, Damaged
@@ -56,7 +57,7 @@ class RevocationLists:
         """
         large = source.stat().st_size > _LARGE
         request = Request(str(source), issuer, str(self._directory), _SECONDS[large], named)
-        with self._places[large]:
+        with background.waiting(), self._places[large]:
             try:
                 process = subprocess.run(
                     [sys.executable, "-m", "certbroker.store.crl_process"],

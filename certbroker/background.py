@@ -23,11 +23,12 @@ _PATIENCE: Final = 0.1
 
 
 class _Mine(threading.local):
-    """Whether a thread is in the background, whether it works there, and whether it has a place for that."""
+    """Whether a thread is in the background, whether it works there, has a place for that, and has left it to wait."""
 
     background: bool = False
     working: bool = False
     placed: bool = False
+    waiting: bool = False
 
 
 _mine = _Mine()
@@ -58,13 +59,13 @@ def working() -> Iterator[None]:
 @contextmanager
 def waiting() -> Iterator[None]:
     """Leave the place to others while the calling thread waits for something else, if it has one."""
-    if not _mine.working:
+    if not _mine.working or _mine.waiting:
         yield
         return
     if _mine.placed:
         _places.release()
-        _mine.placed = False
+    _mine.waiting, _mine.placed = True, False
     try:
         yield
     finally:
-        _mine.placed = _places.acquire(timeout=_PATIENCE)
+        _mine.waiting, _mine.placed = False, _places.acquire(timeout=_PATIENCE)

@@ -55,6 +55,17 @@ def test_who_waits_leaves_the_place_to_others() -> None:
     assert 8 * FEW == most
 
 
+def test_who_waits_within_a_wait_takes_one_place_and_gives_it_back() -> None:
+    def wait() -> None:
+        with background.waiting(), background.waiting():
+            pass
+
+    for _ in range(4):
+        _together(4 * FEW, wait)
+
+    assert FEW == background._places._value
+
+
 def test_who_hogs_a_place_holds_nobody_up_for_long() -> None:
     everybody = threading.Barrier(4 * FEW)
 

@@ -185,7 +185,8 @@ class Writer:
                     job.error = error
                 return ended + group
             else:
-                self._patient.extendleft(reversed(group[done:]))
+                if done < len(group):
+                    self._patient.extendleft(reversed(group[done:]))
                 return ended + group[:done]
         return ended
 

@@ -106,7 +106,14 @@ class Order:
         self.ran: list[str] = []
         self._behind = ThreadPoolExecutor(64, initializer=background.enter)
         self._before = ThreadPoolExecutor(512)
-        self._busy = self._before.submit(store.write, lambda transaction: self.go.wait(30))
+        busy = threading.Event()
+
+        def wait(transaction: SQLTransaction) -> None:
+            busy.set()
+            self.go.wait(60)
+
+        self._before.submit(store.write, wait)
+        assert busy.wait(30)
 
     def work(self, name: str, then: Callable[[], object] = lambda: None) -> Callable[[SQLTransaction], str]:
         def run(transaction: SQLTransaction) -> str:

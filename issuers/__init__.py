@@ -27,13 +27,10 @@ class Kinds(Mapping[str, IssuerKind]):
 
     def __init__(self, given: Mapping[str, IssuerKind] | None = None) -> None:
         self._found = dict(given or {})
-        self._names = [*self._found, *(name for name in _OURS if name not in self._found)]
         for entry in entry_points(group=_ENTRY_POINTS):
             kind: IssuerKind = entry.load()
-            name = kind.provider.lower()
-            if name not in self._names:
-                self._found[name] = kind
-                self._names.append(name)
+            if kind.provider.lower() not in _OURS:
+                self._found.setdefault(kind.provider.lower(), kind)
 
     def __getitem__(self, name: str) -> IssuerKind:
         if name not in self._found:
@@ -41,7 +38,7 @@ class Kinds(Mapping[str, IssuerKind]):
         return self._found[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(_OURS.keys() | self._found.keys())
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(_OURS.keys() | self._found.keys())

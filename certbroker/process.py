@@ -226,7 +226,8 @@ class Application:
 def _collect_seldom() -> None:
     """Have the garbage collector look seldom, and only at what comes from now on.
 
-    What is there already stays to the end. And a request leaves no cycles, but more than the 700 objects after which a
+    Once before anything is served, because a broker may stay sealed for long, and once when it is open. What is there
+    already stays to the end. And a request leaves no cycles, but more than the 700 objects after which a
     collection is due by default.
     """
     gc.freeze()

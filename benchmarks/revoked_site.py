@@ -12,12 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import uvloop
+from msgspec.structs import replace
 
 from benchmarks.simulation.ca import SimulatedCA
 from benchmarks.simulation.issuer import SimulatedKind

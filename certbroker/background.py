@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_places: Final = threading.Semaphore(os.cpu_count() or 1)
+# One core less than there are, because the event loop has something to compute as well.
+_places: Final = threading.Semaphore(max(1, (os.cpu_count() or 1) - 1))
 # Seconds.
 _PATIENCE: Final = 0.1
 

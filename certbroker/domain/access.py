@@ -8,17 +8,17 @@ assignment allows is denied.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 # The one action that is not Key Vault's: to manage vaults, applications and roles of the broker itself.
 MANAGE: Final = "certbroker/manage"
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
+class Application(Struct, frozen=True):
     """A client of the token endpoint. `id` is its client id, `object_id` the principal that roles are assigned to."""
 
     id: str
@@ -28,8 +28,7 @@ class Application:
     created: int
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Struct, frozen=True):
     """A client secret, as its digest. Times in Unix seconds."""
 
     id: str
@@ -39,8 +38,7 @@ class Credential:
     expires: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     """A role given to a principal at a scope."""
 
     id: str

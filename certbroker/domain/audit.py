@@ -7,15 +7,15 @@ record is found by walking the chain.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from msgspec import Struct
 
 GENESIS: Final = hashlib.sha256(b"certbroker audit chain").digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """On whose behalf something happens, and through which request."""
 
     principal: str
@@ -26,8 +26,7 @@ class Caller:
     client: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
+class AuditRecord(Struct, frozen=True):
     """One record. `outcome` is `ok` or the code of the refusal; `object` is the path of what was touched."""
 
     at: datetime

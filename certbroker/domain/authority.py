@@ -6,7 +6,6 @@ certificate that the CA itself has had is a *generation*, with an id that stands
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -14,6 +13,8 @@ from typing import Final, assert_never
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import CURVE_NAMES, KeySpec, VerifyingKey
@@ -55,8 +56,7 @@ class AuthorityState(StrEnum):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class AuthoritySettings:
+class AuthoritySettings(Struct, frozen=True):
     """How a CA issues and what it publishes.
 
     Name constraints are written `dns:corp.example`, `ip:10.0.0.0/8`, `email:example.com`, `uri:example.com` or
@@ -85,8 +85,7 @@ class AuthoritySettings:
             raise Invalid(f"permitted and excluded have at most {MAX_CONSTRAINTS} names together.")
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
+class Authority(Struct, frozen=True, eq=False):
     """One generation of a CA. `not_after` and `created` are in Unix seconds; `parent` is the id of its issuer, where
     that is one of ours and not itself.
 
@@ -97,7 +96,7 @@ class Authority:
     vault_id: int
     name: str
     version: str
-    certificate: bytes = field(repr=False)
+    certificate: bytes
     sha256: str
     subject: str
     key_sha256: str
@@ -107,12 +106,18 @@ class Authority:
     settings: AuthoritySettings
     created: int
     sealed_key: SealedBytes | None = None
-    crl_number: int = field(default=0, compare=False)
-    crl_act_at: datetime | None = field(default=None, compare=False)
+    crl_number: int = 0
+    crl_act_at: datetime | None = None
+
+    # The last two say how far the publishing is, and make it no other CA.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Authority) and astuple(self)[:-2] == astuple(other)[:-2]
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(Struct, frozen=True):
     """An entry of a CA's ledger: one certificate, by its serial number as `serial_text` writes it.
 
     `name` and `version` are where it is in the vault, and empty where it was made for a CSR from outside; then
@@ -128,7 +133,7 @@ class Issued:
     profile: str
     not_after: int
     shard: int
-    certificate: bytes | None = field(default=None, repr=False)
+    certificate: bytes | None = None
     revoked: int | None = None
     reason: int | None = None
 

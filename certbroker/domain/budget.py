@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 # Of the orders that an account may make, one in five is kept for renewals, so that new names cannot starve them.
 KEPT_FOR_RENEWALS: Final = 5
@@ -33,8 +35,7 @@ _LONGEST_SPREAD: Final = timedelta(minutes=5)
 _LONGEST_HOLD: Final = timedelta(days=2)
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """At most `burst` at once; each place comes back after `every`."""
 
     burst: int
@@ -51,8 +52,7 @@ def limit(count: int, period: timedelta) -> Limit:
     return Limit(count, period / count)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What a CA allows. None stands for what it does not limit."""
 
     orders: Limit | None = None
@@ -83,8 +83,7 @@ class Scope(StrEnum):
     RENEWAL = "renewal"
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """Which bucket: of which CA, of what sort, and whose."""
 
     ca: str
@@ -92,8 +91,7 @@ class Bucket:
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(Struct, frozen=True):
     """What is remembered of a bucket."""
 
     full_at: datetime = _EPOCH
@@ -122,8 +120,7 @@ class Standing(Enum):
     """It names the certificate that it replaces (RFC 9773 section 5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedOrder:
+class PlannedOrder(Struct, frozen=True):
     """An order that is about to be made. `operation_id`, `step` and `ca` name it; one takes its place only once."""
 
     operation_id: str
@@ -145,8 +142,7 @@ class Take(Enum):
     WHEN_ISSUED = "when issued"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What an order wants of one bucket. `kept` places are not for it; it is refused only where it is `bound`."""
 
     bucket: Bucket
@@ -158,8 +154,7 @@ class Claim:
     bound: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Why an order does not fit now, and when it may."""
 
     sentence: str

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from certbroker.domain.backoff import doubled
 from certbroker.domain.records import Identity, SealedBytes
@@ -43,8 +45,7 @@ class Lane(IntEnum):
     FAILING = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """How deliveries have gone. `failures` counts those in a row that were the target's fault.
 
     `confirmed` says whether the target has agreed to be told, with the settings of now. `reason` is for people.
@@ -74,8 +75,7 @@ class Health:
         return replace(self, failing_since=self.failing_since or now, failures=self.failures + 1, reason=reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(Struct, frozen=True):
     """A way to tell somebody. `settings` can be shown; of the secrets, which are sealed, only the names.
 
     `events` are the types that are wanted, or `*` alone. Times in Unix seconds. `fence` counts the owners it has had.

@@ -7,9 +7,10 @@ something to say refuses it, and its sentence is what operators read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 # Clocks differ by minutes.
 TOLERANCE: Final = timedelta(minutes=10)
@@ -36,8 +37,7 @@ _REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """The issuing distribution point (RFC 5280 section 5.2.5): which certificates of its issuer a list is about.
 
     `names` are the URLs of the point that it belongs to; empty where it is for all.
@@ -51,8 +51,7 @@ class Scope:
     indirect: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CRLFacts:
+class CRLFacts(Struct, frozen=True):
     """What a list says of itself. `base` is the number of the list that a delta is to be added to.
 
     `fresher` is where its deltas are (RFC 5280 section 5.2.6).
@@ -72,8 +71,7 @@ class CRLFacts:
         return self.next_update or self.this_update + _ASSUMED_LIFE
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What a list says of one certificate."""
 
     at: datetime
@@ -94,8 +92,7 @@ def reason_code(name: str) -> int:
     return next((code for code, known in _REASONS.items() if known == name), 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
+class _Offer(Struct, frozen=True):
     """A list that came, the one of its sort that is held, and for a delta the base that is held."""
 
     new: CRLFacts

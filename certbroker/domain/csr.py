@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -11,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain import der
 from certbroker.domain.errors import Invalid
@@ -32,8 +33,7 @@ _EXTENSION_REQUEST: Final = der.object_identifier("1.2.840.113549.1.9.14")
 UPN: Final = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 
 
-@dataclass(frozen=True, slots=True)
-class Scheme:
+class Scheme(Struct, frozen=True):
     """How a key signs: as an AlgorithmIdentifier in DER, and as what its `sign` wants beside the message."""
 
     algorithm: bytes

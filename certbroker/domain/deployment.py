@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain.backoff import doubled
 from certbroker.domain.chain import path_of
@@ -87,8 +89,7 @@ def read_material(vault: str, certificate: str, version: str, pem: str) -> Mater
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far a deployment is. `sha256` and `version` are of what was deployed the last time.
 
     `failures` in a row have happened since `failing_since`, the last one for `problem`. `told` means that people know.

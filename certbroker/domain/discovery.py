@@ -6,7 +6,6 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -14,6 +13,7 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from msgspec import Struct
 
 from certbroker.domain.one_line import one_line
 from certbroker.domain.policy import is_address, is_dns_name
@@ -45,8 +45,7 @@ class Standing(StrEnum):
     IGNORED = "ignored"
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """A certificate that was seen.
 
     `id` stands for it wherever it is seen: a CT log's precertificate and the certificate have the same. `leaf` is there
@@ -73,8 +72,7 @@ class Sighting:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where to look: a host name or address, and a port."""
 
     host: str

@@ -7,10 +7,11 @@ watches until there is nothing left that a machine can do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct, field
 
 # Within these a public CA revokes a certificate after it has learnt of a reason, the shorter one where the key is
 # compromised or control over the names was not proved (TLS Baseline Requirements, section 4.9.1.1).
@@ -51,8 +52,7 @@ class Fate(StrEnum):
     """No machine can replace it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standby:
+class Standby(Struct, frozen=True):
     """An issuer that stands in for the one that is to make the new versions, for so many certificates."""
 
     vault_id: int
@@ -61,8 +61,7 @@ class Standby:
     certificates: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What the look at all certificates has brought together.
 
     `each` is how long one takes at its issuer in seconds, and `measured` says of how many that is known. `kinds` counts
@@ -76,8 +75,7 @@ class Plan:
     limits: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Drill:
+class Drill(Struct, frozen=True):
     """The replacement of everything from one issuer, in one vault or in all.
 
     `batch` is how many may be in the making at the same time. `act_at` is when it is worked on next, None when it is
@@ -100,8 +98,7 @@ class Drill:
     fence: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Replacement:
+class Replacement(Struct, frozen=True):
     """A certificate in a drill. `expected` is when it would be replaced; `at` is when that was last looked at."""
 
     vault_id: int
@@ -113,8 +110,7 @@ class Replacement:
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How many certificates have each fate, how many come too late, and when the last is expected."""
 
     counts: dict[Fate, int]

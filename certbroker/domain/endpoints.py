@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain.backoff import doubled, fraction
 from certbroker.domain.errors import Invalid
@@ -77,8 +78,7 @@ _WORST_FIRST: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """What is looked at. `server_name` is asked for instead of the host; `address` is looked at instead of all."""
 
     host: str
@@ -145,8 +145,7 @@ def _split(text: str) -> tuple[str, int | None]:
     return host, int(port)
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(Struct, frozen=True):
     """What one address has shown. Without a certificate `problem` says why.
 
     `version` is the version of the certificate that it serves, if it is one. `findings` are sentences on what is wrong
@@ -168,8 +167,7 @@ class Sight:
         return self.not_after is not None and self.not_after <= now.timestamp()
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
+class Alarm(Struct, frozen=True):
     """That an endpoint does not serve the version that it should as it should, for longer than is to be expected.
 
     `grave` means that what it serves instead has expired.
@@ -180,8 +178,7 @@ class Alarm:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """What is known of an endpoint. `missing_since` is when it was first seen not to serve the version `expected`, or
     so that clients refuse it.
     """
@@ -200,8 +197,7 @@ class Standing:
         return tuple(dict.fromkeys(finding for sight in self.sights for finding in sight.findings))
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """The version in use: what an endpoint should serve. `alarming` is false where nobody is to be told.
 
     `resting` is a newer version that is not in use yet.

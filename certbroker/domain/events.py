@@ -6,10 +6,11 @@ The types are those of Azure Event Grid for Key Vault, and our own for what Key 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct, field
 
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Version
@@ -78,8 +79,7 @@ FOR_PEOPLE: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One happening. `id` is made from what happened, so that the same happening has the same id: it is told once.
 
     `step` tells apart the mails about one certificate version, such as `80%` and `expired`. `message` is for people,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 # An issuer that works is noted once in so long, and not at every request.
 _NOTED_EVERY: Final = timedelta(hours=1)
@@ -23,8 +25,7 @@ class IssuerState(StrEnum):
     """Its settings do not hold; nothing is asked of it before they are corrected."""
 
 
-@dataclass(frozen=True, slots=True)
-class IssuerHealth:
+class IssuerHealth(Struct, frozen=True):
     """What is known. `since` is when the state began, `next_try` when it is asked again at the latest, if it is."""
 
     state: IssuerState = IssuerState.UNUSED
@@ -34,8 +35,7 @@ class IssuerHealth:
     next_try: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What one request to an issuer has shown of it."""
 
     state: IssuerState

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+from msgspec import Struct
 
 from certbroker.domain.errors import Invalid
 
@@ -38,8 +38,7 @@ VerifyingKey = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class KeySpec:
+class KeySpec(Struct, frozen=True):
     """What key to make: a Key Vault key type with its size in bits (RSA) or curve (EC)."""
 
     kty: str = "RSA"

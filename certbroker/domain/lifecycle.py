@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain.renewal import (
     RECHECK,
@@ -48,8 +50,7 @@ class Health(StrEnum):
     DISABLED = "Disabled"
 
 
-@dataclass(frozen=True, slots=True)
-class Lifecycle:
+class Lifecycle(Struct, frozen=True):
     """What is remembered of a certificate's care. All but the wish and the setback is about one version.
 
     `ask_at` is when the issuer is asked for its window next, after `ask_failures` questions in a row that failed.
@@ -70,8 +71,7 @@ class Lifecycle:
     next_action: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """A point in a certificate's life that people are told of. The name is the same for every certificate."""
 
     name: str

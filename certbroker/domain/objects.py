@@ -6,9 +6,11 @@ Object times are Unix seconds in UTC, as in the Key Vault contract; they may lie
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
+
+from msgspec import Struct, field
 
 from certbroker.domain.errors import Invalid
 
@@ -33,8 +35,7 @@ class Kind(StrEnum):
     CERTIFICATE = "certificate"
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(Struct, frozen=True):
     """Whether an object is on, when it may be used, and when it was made and changed. All times in Unix seconds."""
 
     created: int
@@ -44,8 +45,7 @@ class Attributes:
     expires: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """What a caller sets on an object; None keeps what is there. `tags` replaces the whole map."""
 
     enabled: bool | None = None
@@ -67,16 +67,14 @@ class Changes:
         return Attributes(now, now, self.enabled is not False, self.not_before, self.expires)
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(Struct, frozen=True):
     """When an object was deleted and when it will be purged, in Unix seconds."""
 
     deleted: int
     scheduled_purge: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(Struct, frozen=True):
     """A vault's promise about deleted objects, shown with every object."""
 
     days: int
@@ -89,8 +87,7 @@ class Recovery:
         return name if self.purge_protection else f"{name}+Purgeable"
 
 
-@dataclass(frozen=True, slots=True)
-class Vault:
+class Vault(Struct, frozen=True):
     """A named container. `id` is its stable identity: names may be given away, ids never."""
 
     id: int
@@ -100,8 +97,7 @@ class Vault:
     created: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One row of a listing: an object or one of its versions, without any payload."""
 
     name: str

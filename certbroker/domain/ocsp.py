@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from msgspec import Struct
 
 from certbroker.domain.crl import TOLERANCE
 from certbroker.domain.errors import Invalid
@@ -28,8 +28,7 @@ _STATUSES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OCSPReply:
+class OCSPReply(Struct, frozen=True):
     """What a responder says of one certificate: `good`, `revoked` or `unknown`. `reason` is a CRLReason by name."""
 
     status: str
@@ -44,8 +43,7 @@ class OCSPReply:
         return self.next_update or self.this_update + _ASSUMED_LIFE
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What is asked: the certificate's number at its issuer, and a nonce that a reply may repeat, or none."""
 
     issuer: x509.Certificate
@@ -62,8 +60,7 @@ class Question:
         return builder.build().public_bytes(Encoding.DER)
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
+class _Offer(Struct, frozen=True):
     response: ocsp.OCSPResponse
     single: ocsp.OCSPSingleResponse
     question: Question

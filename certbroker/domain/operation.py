@@ -19,9 +19,11 @@ The rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain.backoff import doubled
 
@@ -37,8 +39,7 @@ LAST_RETRY: Final = timedelta(hours=1)
 LONGEST_WAIT: Final = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Why an operation waits or failed. `code` is stable and for machines, `message` says what to do."""
 
     code: str
@@ -46,15 +47,13 @@ class Problem:
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """Wanted, and nothing made yet: the engine makes the key and the CSR."""
 
     act_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitingIssuer:
+class AwaitingIssuer(Struct, frozen=True):
     """The key exists; the engine asks the issuer at `act_at`.
 
     `failures` counts the attempts in a row that found no issuer.
@@ -67,30 +66,26 @@ class AwaitingIssuer:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitingMerge:
+class AwaitingMerge(Struct, frozen=True):
     """The key exists; a person carries the CSR out and merges the answer."""
 
     csr: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Struct, frozen=True):
     """The certificate is stored under the operation's version."""
 
     csr: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """Given up; the problem says why and what to do."""
 
     problem: Problem
     csr: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True):
     """Ended because its owner asked for it."""
 
     csr: bytes | None = None
@@ -101,57 +96,49 @@ Finished = Completed | Failed | Cancelled
 State = Unfinished | Finished
 
 
-@dataclass(frozen=True, slots=True)
-class KeyMade:
+class KeyMade(Struct, frozen=True):
     """The key is stored and its CSR built. `merge` when a person is the issuer."""
 
     csr: bytes
     merge: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """The issuer works on it, or waits for somebody; look again at `until`."""
 
     until: datetime
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unavailable:
+class Unavailable(Struct, frozen=True):
     """The issuer could not be asked now; it named `retry_at` as the earliest time to come back, or nothing."""
 
     problem: Problem
     retry_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HandedOver:
+class HandedOver(Struct, frozen=True):
     """It is the turn of another of the policy's issuers; the problem is why."""
 
     detail: str
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(Struct, frozen=True):
     """The certificate is there, checked, and stored in the same transaction as this event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """It will not be issued: asking again in the same way is pointless."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRequested:
+class CancelRequested(Struct, frozen=True):
     """The owner wants the operation to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """The operation took longer than it may."""
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from msgspec import Struct
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import KEY_USAGES, KeySpec
@@ -37,8 +37,7 @@ _SHORT_NAMES: Final = {"E": x509.NameOID.EMAIL_ADDRESS, "S": x509.NameOID.STATE_
 _LABEL: Final = re.compile(r"(?!-)[0-9a-z_-]{1,63}(?<!-)", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class SubjectAlternativeNames:
+class SubjectAlternativeNames(Struct, frozen=True):
     """The names of a certificate (RFC 5280 section 4.2.1.6), by kind."""
 
     dns_names: tuple[str, ...] = ()
@@ -69,8 +68,7 @@ class SubjectAlternativeNames:
             raise Invalid("sans.uris has a value without a scheme.")
 
 
-@dataclass(frozen=True, slots=True)
-class LifetimeAction:
+class LifetimeAction(Struct, frozen=True):
     """What to do when a point in a certificate's life is reached: one of the two triggers is set."""
 
     action: str
@@ -90,11 +88,10 @@ class LifetimeAction:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class CertificatePolicy:
+class CertificatePolicy(Struct, frozen=True):
     """Everything a new version of a certificate is made from. Times in Unix seconds."""
 
-    key: KeySpec = field(default=KeySpec())
+    key: KeySpec = KeySpec()
     exportable: bool = True
     reuse_key: bool = False
     content_type: str = PKCS12
@@ -112,7 +109,7 @@ class CertificatePolicy:
     certificate_transparency: bool | None = None
     enabled: bool = True
     created: int = 0
-    updated: int = field(default=0)
+    updated: int = 0
     standby_issuers: tuple[str, ...] = ()
     activation_delay_hours: int = 0
 

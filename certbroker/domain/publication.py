@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from msgspec import Struct
+
 # At the latest after so long every CA is looked at, whatever was planned: a clock may have been wrong when it was.
 LONGEST_WAIT: Final = timedelta(hours=1)
 
@@ -16,8 +18,7 @@ _FRESH: Final = timedelta(hours=1)
 _BYTES_PER_SECOND: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationList:
+class RevocationList(Struct, frozen=True):
     """The newest CRL of a shard. `sha256` names its content; it is None, and so are the times, before the first.
 
     `act_at` is when the next one is due; `fence` counts the revocations that have made it due. `partial` is whether it
@@ -58,8 +59,7 @@ class StatusReply:
     by_hash: dict[str, bytes] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class DueReply:
+class DueReply(Struct, frozen=True):
     """A certificate about which replies are to be signed. Times in Unix seconds; `revoked` is None while it is good.
 
     `not_after` is None where the CA's ledger has no such certificate any more.
@@ -72,8 +72,7 @@ class DueReply:
     reason: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class PublishingProblem:
+class PublishingProblem(Struct, frozen=True):
     """Why a CA cannot publish, since when, and how often it has tried."""
 
     authority: str
@@ -82,8 +81,7 @@ class PublishingProblem:
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class PublishingState:
+class PublishingState(Struct, frozen=True):
     """How a CA stands with what it publishes: until when the first of its CRLs holds, or None where one was never made;
     and why it cannot publish, if it cannot.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from certbroker.domain.objects import Attributes, Deletion, Kind
 from certbroker.domain.operation import State
@@ -11,8 +12,7 @@ from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.renewal import Trigger
 
 
-@dataclass(frozen=True, slots=True)
-class SealedBytes:
+class SealedBytes(Struct, frozen=True):
     """Bytes under their own data key, which is wrapped by the vault's key-encryption key number `kek`."""
 
     kek: int
@@ -20,8 +20,7 @@ class SealedBytes:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What sealed bytes belong to. It is authenticated with them, so that one row's bytes do not open in another's."""
 
     vault_id: int
@@ -35,8 +34,7 @@ class Identity:
         return f"{self.vault_id}:{len(kind)}:{kind}{len(name)}:{name}{len(version)}:{version}".encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The part of an object that all of its versions share."""
 
     name: str
@@ -45,8 +43,7 @@ class Head:
     deletion: Deletion | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFacts:
+class KeyFacts(Struct, frozen=True):
     """What is public about a key version. `public` is a DER SubjectPublicKeyInfo."""
 
     kty: str
@@ -57,8 +54,7 @@ class KeyFacts:
     public: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateFacts:
+class CertificateFacts(Struct, frozen=True):
     """A certificate version: its chain in DER, and digests in lower-case hexadecimal.
 
     The end entity's certificate is the first of the chain, unless its owner wanted another order to be kept: it stands
@@ -81,8 +77,7 @@ class CertificateFacts:
         return self.chain[self.position]
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True):
     """One version of a secret, key or certificate. `sealed` is the secret value or the private key."""
 
     kind: Kind
@@ -101,8 +96,7 @@ class Version:
         return Identity(vault_id, self.kind, self.name, self.version)
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """Why the engine itself started an operation. `replaces` is the version that the new one renews.
 
     `new_key` wants a key that was never used, whatever the policy says.
@@ -114,8 +108,7 @@ class Cause:
     new_key: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """Which of the policy's issuers is asked, counted from 0, since when, and which have refused already."""
 
     issuer: int = 0
@@ -123,8 +116,7 @@ class Turn:
     refused: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """A certificate operation as it is stored. `version` is the version that it will make.
 
     `cause` is None where somebody asked for it. `fence` counts the owners it has had: who holds an older number cannot
@@ -167,8 +159,7 @@ class Operation:
         return Identity(self.vault_id, "operation", self.name, self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Struct, frozen=True):
     """Somebody to tell about the certificates of a vault."""
 
     email: str

@@ -8,10 +8,11 @@ facts bring the time along with everything else that the decision depends on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from certbroker.domain.backoff import doubled, fraction
 from certbroker.domain.operation import Problem
@@ -52,8 +53,7 @@ class Trigger(StrEnum):
     REVOKED = "Revoked"
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
+class Suggestion(Struct, frozen=True):
     """The issuer's window for one certificate (RFC 9773), and the moment in it that was picked.
 
     It belongs to the certificate with that SHA-256 alone: a window that is applied to the successor renews in a loop.
@@ -66,8 +66,7 @@ class Suggestion:
     explanation: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """Somebody wants a version renewed now: an operator, or the broker for a reason outside of the version's life.
 
     `new_key` wants a key that was never used, whatever the policy says.
@@ -79,16 +78,14 @@ class Wish:
     new_key: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(Struct, frozen=True):
     """A version whose certificate, or an issuer's of it, was found revoked. `reason` is a sentence."""
 
     version: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Setback:
+class Setback(Struct, frozen=True):
     """Renewals that have failed in a row: the last one's operation, and when to try again."""
 
     operation: str
@@ -97,8 +94,7 @@ class Setback:
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What is known when the renewal of a certificate's current version is decided.
 
     `spread` is between 0 and 1 and belongs to this version. `mismatch` says in which way the version is not what its
@@ -125,8 +121,7 @@ class Facts:
         return self.not_after - self.not_before
 
 
-@dataclass(frozen=True, slots=True)
-class Renew:
+class Renew(Struct, frozen=True):
     """Renew now. `new_key` wants a key that was never used."""
 
     trigger: Trigger
@@ -134,16 +129,14 @@ class Renew:
     new_key: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Nothing to do until then."""
 
     until: datetime
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Struct, frozen=True):
     """Not renewed by us; a person does, or nobody."""
 
     reason: str

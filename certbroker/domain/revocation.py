@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from certbroker.domain.errors import Invalid
 
@@ -58,8 +59,7 @@ class Progress(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(Struct, frozen=True):
     """That somebody wants a certificate revoked, and what came of it.
 
     `sha256` is of `certificate`, which settles its issuer and serial number: that is what is revoked, whatever the name

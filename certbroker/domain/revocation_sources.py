@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
+from msgspec import Struct, field
 
 from certbroker.domain.chain import issued
 from certbroker.domain.crl import CRLFacts
@@ -54,8 +54,7 @@ class SourceStatus(StrEnum):
     """It has said nothing that holds now."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldList:
+class HeldList(Struct, frozen=True):
     """A CRL that was taken in: what it says of itself, its index, and how to ask whether it has changed."""
 
     facts: CRLFacts
@@ -65,8 +64,7 @@ class HeldList:
     last_modified: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(Struct, frozen=True):
     """What is remembered of a source: what it has said, and how asking it goes.
 
     `certificate` is an issuer's, in DER. `confirmed` is when the source last gave what holds; `failures` are in a row,
@@ -99,8 +97,7 @@ class Holding:
         return self.reply.fresh_until if self.reply is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A place to ask. `about` is the certificate that signs a CRL or issues what OCSP tells of; for an issuer's
     certificate it is the one whose issuer is looked for. `serial` is set for OCSP.
     """
@@ -122,8 +119,7 @@ def source(kind: SourceKind, url: str, about: bytes, serial: str = "") -> Source
     return Source(hashlib.sha256(said.encode()).hexdigest()[:32], kind, url, about, serial)
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """Sources that the operator names for certificates of an issuer, whose name may hold `*`, instead of their own."""
 
     issuer: str
@@ -137,8 +133,7 @@ def source_settings(named: Sequence[Named], ocsp: str) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(Struct, frozen=True):
     """One certificate of a chain, with its issuer's where that is known, and the URLs that are named for it.
 
     `lists` are where CRLs are; `points` are the names that a CRL may have for its distribution point. `unsupported`

@@ -8,10 +8,11 @@ certificate as a whole comes to. Everything here is pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 
 class Standing(StrEnum):
@@ -32,8 +33,7 @@ class Standing(StrEnum):
     """Nobody says anything about it: it names no source, or none that is about it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What one source says of one certificate, or all of them together. `source` is a URL.
 
     `at` is when it was revoked, or as of when it was not; `reason` is the CRLReason by name; `problem` is a sentence.
@@ -47,8 +47,7 @@ class Answer:
     since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """One certificate of a chain and what is known of it. `sha256` is its own."""
 
     sha256: str
@@ -58,8 +57,7 @@ class Judged:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """A certificate with those of its issuers, the end entity's first."""
 
     judged: tuple[Judged, ...] = ()
@@ -80,8 +78,7 @@ class Verdict:
         return Standing.NOT_COVERED if self.deciding is None else self.deciding.answer.standing
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """What is remembered between two checks of a certificate. `version` is the one that the verdict is about.
 
     `replaced_for` are the SHA-256 of issuers' certificates for whose revocation a successor was already made: it may

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol, TypeGuard, runtime_checkable
 
+from msgspec import Struct
+
 from certbroker.domain.authority import Issued
 from certbroker.domain.checkup import Checked
 from certbroker.domain.keys import PrivateKey
@@ -53,8 +55,7 @@ class IssuerSettings:
     enabled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class IssuanceRequest:
+class IssuanceRequest(Struct, frozen=True):
     """One certificate wanted: the same arguments at every call for one operation."""
 
     operation_id: str
@@ -167,8 +168,7 @@ class StillWaiting:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateIssued:
+class CertificateIssued(Struct, frozen=True):
     """The certificates in DER, the end entity's first, then its chain as the issuer sent it.
 
     `entry` is for the ledger of the CA, where that is one of the broker's own: it is stored in the transaction that

@@ -5,8 +5,9 @@ Seal key → the key-encryption key of a vault → one data key for each sealed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from certbroker.domain.errors import Sealed
 from certbroker.domain.records import Identity, SealedBytes
@@ -16,8 +17,7 @@ class Unreadable(Sealed):
     """These bytes never open again, whatever key turns up: they were altered, moved, or their key was destroyed."""
 
 
-@dataclass(frozen=True, slots=True)
-class WrappedKey:
+class WrappedKey(Struct, frozen=True):
     """A key-encryption key of a vault, wrapped by the seal key named `seal_id`."""
 
     id: int

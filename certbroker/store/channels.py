@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import bindparam, case, delete, func, insert, literal, update
 from sqlmodel import col
 
@@ -109,16 +109,14 @@ _ENABLE_CONTACTS = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
+class _Settings(Struct, frozen=True):
     """What can be shown of a channel's configuration: the options, and the names of the secrets."""
 
     options: dict[str, str]
     secrets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DueChannel:
+class DueChannel(Struct, frozen=True):
     """A channel that has something to deliver."""
 
     vault_id: int

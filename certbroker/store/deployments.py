@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+from msgspec import Struct, field
 from sqlalchemy import bindparam, delete, func, update
 from sqlmodel import col
 
@@ -49,8 +49,7 @@ _RELEASE = Statement(update(_d).where(col(_d.act_at) > bindparam("now")).values(
 _STATE: Final = msgspec.json.Decoder(Progress)
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(Struct, frozen=True):
     """A deployment as it is stored. `vault` and `certificate` are in lower case; `act_at` is when it is next due."""
 
     name: str

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 from sqlmodel import col
@@ -141,8 +141,7 @@ _POLICIES = Statement(
 _FACTS: Final = msgspec.json.Decoder(CertificateFacts)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """Something that discovery does again and again. `position` is how far it is, empty at the beginning.
 
     `act_at` is when it goes on; `began` and `succeeded` are about whole rounds; `found` counts what the last saw.
@@ -158,8 +157,7 @@ class Task:
     fence: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Unjudged:
+class Unjudged(Struct, frozen=True):
     """What a sighting is found by among the certificates of vaults."""
 
     id: str

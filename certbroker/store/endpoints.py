@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import bindparam, case, delete, func, literal_column, update
 from sqlmodel import col
 
@@ -95,8 +95,7 @@ class Lane(IntEnum):
     BLIND = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """An endpoint as it is stored. `name` is the certificate's, in lower case; `act_at` is when it is next due."""
 
     vault_id: int
@@ -108,8 +107,7 @@ class Endpoint:
     fence: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DueEndpoint:
+class DueEndpoint(Struct, frozen=True):
     """An endpoint that is to be looked at."""
 
     vault_id: int
@@ -118,8 +116,7 @@ class DueEndpoint:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """How many endpoints serve what, how many of those are an alarm, and how many serve what has expired."""
 
     serving: dict[Serving, int]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import and_, bindparam, delete, update
 from sqlmodel import col
 
@@ -56,8 +56,7 @@ _REMOVE_CHALLENGE = Statement(
 _EXPIRE_CHALLENGES = Statement(delete(ChallengeRow).where(col(ChallengeRow.expires) < bindparam("now")))
 
 
-@dataclass(frozen=True, slots=True)
-class PublicSettings:
+class PublicSettings(Struct, frozen=True):
     """An issuer's configuration without its password. Times in Unix seconds."""
 
     provider: str
@@ -67,8 +66,7 @@ class PublicSettings:
     enabled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StoredIssuer:
+class StoredIssuer(Struct, frozen=True):
     """An issuer as it is stored; the password is sealed."""
 
     name: str
@@ -78,8 +76,7 @@ class StoredIssuer:
     sealed_password: SealedBytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedIssuer:
+class JudgedIssuer(Struct, frozen=True):
     """An issuer and how it is."""
 
     vault_id: int

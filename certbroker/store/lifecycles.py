@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal_column, null, select, tuple_, update
 from sqlalchemy.dialects import sqlite
 from sqlmodel import col
@@ -127,8 +127,7 @@ _LAST_VAULT: Final = 2**62
 _STATE: Final = msgspec.json.Decoder(Lifecycle)
 
 
-@dataclass(frozen=True, slots=True)
-class Care:
+class Care(Struct, frozen=True):
     """A certificate's lifecycle as it is stored. `name` is in lower case; `act_at` is when it is looked at next."""
 
     vault_id: int

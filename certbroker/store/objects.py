@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import and_, bindparam, delete, literal, literal_column, or_, update
 from sqlmodel import col
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from certbroker.domain import operation as states
 from certbroker.domain.records import Cause, Operation, SealedBytes, Turn
@@ -34,8 +34,7 @@ _STATES: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 _FIRST: Final = Turn()
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the operation was started with beyond the policy, and whose turn it is."""
 
     tags: dict[str, str]

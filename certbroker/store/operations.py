@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import and_, bindparam, case, delete, func, literal_column, not_, or_, select, update
 from sqlmodel import col
 
@@ -154,8 +154,7 @@ _OWNED = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """An operation that could be claimed now."""
 
     id: str

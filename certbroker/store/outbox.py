@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import bindparam, delete, func, literal_column, update
 from sqlmodel import col
 
@@ -105,16 +105,14 @@ _SURPLUS = Statement(
 _PRUNE = Statement(delete(_o).where(*_ENDED, col(_o.settled) < bindparam("before")))
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """An event that is to be delivered, after so many attempts."""
 
     event: Event
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """How far the delivery of an event has come. Without an outcome it waits until `act_at`."""
 
     event: Event

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from sqlalchemy import and_, bindparam, literal, or_
 from sqlmodel import col
 
@@ -53,8 +52,7 @@ _UNWELL = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Expiring:
+class Expiring(Struct, frozen=True):
     """A version that expires, in Unix seconds, and the version that is in use."""
 
     name: str

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import and_, bindparam, delete, func, literal_column, or_, select, tuple_, update
 from sqlmodel import col
 
@@ -117,16 +117,14 @@ _LEAVE_ALL = Statement(delete(_d).where(_HOLDER))
 _HOLDING: Final = msgspec.json.Decoder(Holding)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSource:
+class StoredSource(Struct, frozen=True):
     """A source, and how often something was stored about it."""
 
     source: Source
     generation: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Dependent:
+class Dependent(Struct, frozen=True, order=True):
     """A certificate in a vault that is judged by a source, under the serial number that it has there.
 
     `listed` is 0 where a CRL says nothing of it, else more than the code of the reason.
@@ -138,8 +136,7 @@ class Dependent:
     listed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(Struct, frozen=True):
     """A walk over all who depend on a source: how far it is, and whether everybody is to be looked at again."""
 
     source_id: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from sqlalchemy import bindparam, delete, func, update
 from sqlalchemy.orm import aliased
 from sqlmodel import SQLModel, col
@@ -99,8 +99,7 @@ _RESEAL = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SealedRow:
+class SealedRow(Struct, frozen=True):
     """A row with a sealed value, without its payload. `table` and `key` say which."""
 
     table: int
@@ -115,8 +114,7 @@ class SealedRow:
         return f"{TABLES[self.table].name}{self.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class SupersededKey:
+class SupersededKey(Struct, frozen=True):
     """A key-encryption key whose vault has had a newer one since that Unix second."""
 
     key: WrappedKey

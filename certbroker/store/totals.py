@@ -4,10 +4,10 @@ off at a number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import and_, bindparam, func, literal_column, text
 from sqlalchemy.sql import ColumnElement
 from sqlmodel import col
@@ -70,8 +70,7 @@ _CURRENT = Statement(
 _FACTS: Final = msgspec.json.Decoder(CertificateFacts)
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(Struct, frozen=True):
     """An operation that waits for a person to merge a certificate. `created` in microseconds since 1970."""
 
     vault_id: int

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 from sqlmodel import col
@@ -81,8 +81,7 @@ _CALL_BACK = Statement(
 _STATE: Final = msgspec.json.Decoder(Watched)
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(Struct, frozen=True):
     """A certificate's watch as it is stored. `name` is in lower case; `act_at` is when it is checked next."""
 
     vault_id: int

@@ -28,7 +28,7 @@ Work = Callable[[SQLTransaction], T]
 
 _GROUP: Final = 128
 
-# So many writes from the background come with each group of others, and so many are run before others interrupt them.
+# So many writes from the background are run before others interrupt them.
 _FEW: Final = 2
 
 # For so long an event loop gathers writes, in seconds, while each of its turns brings another one.
@@ -92,6 +92,7 @@ class Writer:
         self._awaited: deque[_Job] = deque()
         self._patient: deque[_Job] = deque()
         self._ending = False
+        self._passed_over = False
         self._gathered: list[_Job] = []
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -149,10 +150,16 @@ class Writer:
         self._connection.close()
 
     def _next_group(self) -> list[_Job]:
-        """What somebody waits for, with a little of the rest, or what there is of the rest; nothing at the end."""
+        """What somebody waits for, or what there is of the rest, in turns where there is both; nothing at the end.
+
+        Those who wait share no commit with the rest, which would make each of them wait for it too.
+        """
         self._take_in(wait=not self._awaited and not self._patient)
-        group = _first(self._awaited, _GROUP)
-        return group + _first(self._patient, _FEW if group else _GROUP)
+        if self._awaited and not (self._passed_over and self._patient):
+            self._passed_over = bool(self._patient)
+            return _first(self._awaited, _GROUP)
+        self._passed_over = False
+        return _first(self._patient, _FEW if self._awaited else _GROUP)
 
     def _take_in(self, *, wait: bool = False) -> None:
         """Take what has been handed in."""
@@ -195,14 +202,12 @@ class Writer:
 
         Raises _HalfDone when one fails that has something to undo.
         """
-        done = behind = 0
+        done = 0
         with self._transaction():
             audited: list[bytes] = []
             for job in group:
-                if job.background:
-                    if behind >= _FEW and self._is_interrupted():
-                        break
-                    behind += 1
+                if job.background and done >= _FEW and self._is_interrupted():
+                    break
                 done += 1
                 before = self._connection.total_changes
                 if job.attempt(self._view):

@@ -6,10 +6,10 @@ Only callers with the role Broker Administrator at `/` come in; tokens must be f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -131,19 +131,19 @@ class Administration:
         return {"value": [source_json(source) for source in self._broker.watching.listing(_MOST_SOURCES)]}
 
     def seal_status(self, caller: Caller, request: Request, body: bytes) -> Any:
-        return asdict(self._broker.rotation.status())
+        return msgspec.to_builtins(self._broker.rotation.status())
 
     def rotate_seal(self, caller: Caller, request: Request, body: bytes) -> Any:
-        return asdict(self._broker.rotation.rotate(caller))
+        return msgspec.to_builtins(self._broker.rotation.rotate(caller))
 
     def list_roles(self, caller: Caller, request: Request, body: bytes) -> Any:
         return {"value": [{"name": name, "actions": list(actions)} for name, actions in ROLES.items()]}
 
     def list_applications(self, caller: Caller, request: Request, body: bytes) -> Any:
-        return {"value": [asdict(application) for application in self._broker.access.applications()]}
+        return {"value": [msgspec.to_builtins(application) for application in self._broker.access.applications()]}
 
     def create_application(self, caller: Caller, request: Request, body: bytes) -> Any:
-        return asdict(self._broker.access.create_application(caller, _decode(body, ApplicationBody).name))
+        return msgspec.to_builtins(self._broker.access.create_application(caller, _decode(body, ApplicationBody).name))
 
     def delete_application(self, caller: Caller, request: Request, body: bytes) -> Any:
         self._broker.access.delete_application(caller, request.path_params["application"])
@@ -155,7 +155,7 @@ class Administration:
             caller, request.path_params["application"], enabled=enabled
         )
         self._broker.tokens.forget()
-        return asdict(application)
+        return msgspec.to_builtins(application)
 
     def list_secrets(self, caller: Caller, request: Request, body: bytes) -> Any:
         secrets = self._broker.access.secrets_of(request.path_params["application"])
@@ -171,12 +171,12 @@ class Administration:
         self._broker.access.remove_secret(caller, parameters["application"], parameters["secret"])
 
     def list_assignments(self, caller: Caller, request: Request, body: bytes) -> Any:
-        return {"value": [asdict(assignment) for assignment in self._broker.access.assignments()]}
+        return {"value": [msgspec.to_builtins(assignment) for assignment in self._broker.access.assignments()]}
 
     def assign(self, caller: Caller, request: Request, body: bytes) -> Any:
         wanted = _decode(body, AssignmentBody)
         application = self._broker.access.application(wanted.application)
-        return asdict(self._broker.access.assign(caller, application.object_id, wanted.role, wanted.scope))
+        return msgspec.to_builtins(self._broker.access.assign(caller, application.object_id, wanted.role, wanted.scope))
 
     def unassign(self, caller: Caller, request: Request, body: bytes) -> Any:
         self._broker.access.unassign(caller, request.path_params["assignment"])

@@ -10,12 +10,12 @@ import itertools
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from certbroker.domain.errors import Invalid, TooLarge
@@ -34,17 +34,20 @@ _RUN: Final = secrets.token_hex(8)
 _SEQUENCE: Final = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A request that has passed the guard. `path` is raw: nothing in it has been decoded."""
 
     method: str
     path: str
     query_string: bytes
-    headers: Mapping[bytes, bytes] = field(repr=False)
+    headers: Mapping[bytes, bytes]
     host: str
     client: str
     correlation_id: str
+
+    def __repr__(self) -> str:
+        # The headers have the caller's token.
+        return f"Request({self.method} {self.path})"
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
@@ -66,8 +69,7 @@ def _query(text: bytes) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """A status with a JSON body, or with none."""
 
     status: int = 200

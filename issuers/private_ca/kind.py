@@ -54,7 +54,7 @@ class PrivateCAIssuer:
         except Invalid as refusal:
             return RequestRefused(Problem("RefusedByCA", refusal.message))
         chain = path if self._settings.with_root else without_root(path)
-        return CertificateIssued((certificate, *_encoded(chain)), entry)
+        return CertificateIssued((certificate, *encoded(chain)), entry)
 
     def is_quick(self) -> bool:
         return self._settings.over is None and self._authorities.is_quick(self._settings.ca)
@@ -99,7 +99,8 @@ class PrivateCAIssuer:
 
 
 @lru_cache(maxsize=64)
-def _encoded(chain: tuple[x509.Certificate, ...]) -> tuple[bytes, ...]:
+def encoded(chain: tuple[x509.Certificate, ...]) -> tuple[bytes, ...]:
+    """The certificates in DER."""
     return tuple(each.public_bytes(Encoding.DER) for each in chain)
 
 

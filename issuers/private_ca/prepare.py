@@ -5,13 +5,15 @@ Nothing here signs. What `prepare` returns goes to `lint`, and what comes back f
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+from msgspec import Struct
 
 from certbroker.domain.authority import AuthoritySettings, shard_of
 from certbroker.domain.csr import general_names
@@ -58,8 +60,7 @@ class Prepared:
     not_after: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class CASubject:
+class CASubject(Struct, frozen=True):
     """The CA that a certificate is for. `identifier` is its subject key identifier, where it has one already."""
 
     name: x509.Name
@@ -203,6 +204,12 @@ def identifier_of(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
 
 def verifying_key(key: object) -> VerifyingKey:
     """The key, which must be of a kind that signs here. Raises Invalid."""
-    if not isinstance(key, VerifyingKey):
+    if not _verifies(cast("Hashable", type(key))):
         raise Invalid("The key is of a kind that is not supported: use RSA, EC, Ed25519 or ML-DSA.")
-    return key
+    return cast("VerifyingKey", key)
+
+
+# Seven abstract classes are asked, and that costs more than to look at the key.
+@lru_cache(maxsize=64)
+def _verifies(kind: type[object]) -> bool:
+    return issubclass(kind, VerifyingKey)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from certbroker.domain.csr import scheme_of
 from certbroker.domain.keys import SigningKey
-from issuers.private_ca.lint import Linted, signature_hash
+from issuers.private_ca.lint import Linted
 
 
 def sign(linted: Linted) -> bytes:
@@ -19,13 +20,8 @@ def sign(linted: Linted) -> bytes:
 
 def signed_bytes(key: SigningKey, data: bytes) -> bytes:
     """The signature of `key` over `data`, by the algorithm that fits the key (RFC 5280, RFC 8410, RFC 9881)."""
-    algorithm = signature_hash(key)
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        assert algorithm is not None
-        return key.sign(data, ec.ECDSA(algorithm))
-    if isinstance(key, rsa.RSAPrivateKey):
-        assert algorithm is not None
-        return key.sign(data, padding.PKCS1v15(), algorithm)
+    if isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        return key.sign(data, *scheme_of(key).arguments)
     return key.sign(data)
 
 

@@ -1,10 +1,10 @@
 import os
 import threading
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from certbroker.domain.errors import Sealed
 from certbroker.domain.records import Identity, SealedBytes

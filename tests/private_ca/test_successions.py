@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from msgspec.structs import replace
 
 from certbroker.domain.authority import AuthoritySettings, AuthorityState
 from certbroker.domain.errors import BrokerError, Conflict, Forbidden, Invalid, NotFound

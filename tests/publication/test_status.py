@@ -218,7 +218,7 @@ def test_a_thousand_certificates_are_told_of_in_batches(bench: PublishingBench) 
     first, last = bench.issue(ca), bench.issue(ca)
 
     def many(transaction) -> None:  # type: ignore[no-untyped-def]
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         entry = transaction.authorities.issued(ca.id, serial_text(first.serial_number))
         for count in range(450):

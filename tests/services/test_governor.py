@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from certbroker.domain.budget import UNLIMITED, Limits, PlannedOrder, Scope, Standing, limit
 from certbroker.ports import governor as port

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from certbroker.domain.authority import Authority, AuthoritySettings, AuthorityState, Issued, serial_text
 from certbroker.store.database import SQLiteStore

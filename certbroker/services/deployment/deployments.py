@@ -7,11 +7,11 @@ again by itself; whether it works never delays a renewal, and a renewal that fai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from certbroker.domain.audit import engine_caller, record
 from certbroker.domain.deployment import Progress, failed, read_material, retry_at

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.endpoints import MOST_ENDPOINTS, Expected, Place, Serving, Sight, judge, next_look, seen

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from cryptography import x509
+from msgspec.structs import replace
 
 from certbroker.domain import chain as chains
 from certbroker.domain.audit import Caller, record

@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
 from urllib.parse import quote
 
 import structlog
+from msgspec.structs import replace
 
 from certbroker.domain.discovery import Sighting, Standing, Target, logged, seen_at
 from certbroker.domain.events import Event, EventType, event_id

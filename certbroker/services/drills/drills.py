@@ -7,12 +7,13 @@ The broker renews as it always does, by wishes: budgets, breaker and the order o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, engine_caller, record
 from certbroker.domain.drill import (

@@ -6,8 +6,9 @@ import base64
 import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from certbroker.domain.access import (
     ROLES,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain.chain import facts_of
 from certbroker.domain.errors import Invalid
@@ -27,8 +28,7 @@ from certbroker.store.transaction import SQLTransaction
 FIRST_LOOK: Final = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True):
     """Everything but the key that a new version is made of."""
 
     vault_id: int

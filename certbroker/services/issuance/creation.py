@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain import operation as states
 from certbroker.domain.audit import Caller, record
@@ -22,8 +24,7 @@ Revise = Callable[[CertificatePolicy | None], CertificatePolicy]
 """Makes the new policy out of the one that is stored, or out of nothing. Raises Invalid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(Struct, frozen=True):
     """What is there under the name of a certificate: all that a new operation depends on.
 
     `settled` means that there is an operation that has ended, which makes room for the new one.
@@ -34,8 +35,7 @@ class Ground:
     policy: CertificatePolicy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(Struct, frozen=True):
     """A request for a new version."""
 
     operations: Operations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -32,7 +32,11 @@ from certbroker.store.transaction import SQLTransaction
 
 _BRING_AT_ONCE: Final = 1000
 
-_OUTCOMES: Final = {states.Completed: "succeeded", states.Failed: "failed", states.Cancelled: "cancelled"}
+_OUTCOMES: Final[Mapping[type[object], str]] = {
+    states.Completed: "succeeded",
+    states.Failed: "failed",
+    states.Cancelled: "cancelled",
+}
 _log = structlog.get_logger("certbroker.operations")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain import chain as chains
 from certbroker.domain import operation as states
@@ -50,8 +51,7 @@ _UNEXPECTED: Final = Problem(
 _log = structlog.get_logger("certbroker.operations")
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """What came of a step: the operation as it was claimed, and the write that ends the step.
 
     `state` is the one that is stored, where it has changed; `finding` is what the step has shown of the issuer. The

@@ -10,8 +10,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from certbroker.domain import chain as chains
 from certbroker.domain.checkup import Checked, fail, ok

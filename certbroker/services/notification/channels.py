@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.channels import CONTACTS, EVERYTHING, MOST_CHANNELS, Channel

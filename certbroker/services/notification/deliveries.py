@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from certbroker.domain.channels import CONTACTS, MOST_CHANNELS, Channel, Lane, Outcome, pause
 from certbroker.domain.errors import BrokerError, LeaseLost

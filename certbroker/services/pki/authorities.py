@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
+
+from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.authority import Authority, AuthoritySettings, key_kind

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.authority import Authority, AuthorityState, Issued, serial_text, signs_quickly
@@ -26,6 +27,7 @@ from certbroker.services.revocation.revocations import enter
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 from issuers.private_ca.entry import entry_of
+from issuers.private_ca.kind import encoded
 from issuers.private_ca.lint import lint
 from issuers.private_ca.prepare import prepare_leaf
 from issuers.private_ca.requests import read_request
@@ -85,7 +87,9 @@ class OutsideRequests:
         return signed
 
     def _authority(self, vault: Vault, name: str) -> Authority:
-        return self._signers.enabled(active(self._store.glance(), vault.id, name))
+        # On the event loop it is looked for once, for all requests that come before something has changed.
+        found = self._store.recall(("authority", vault.id, name), lambda seen: active(seen, vault.id, name))
+        return self._signers.enabled(found)
 
     def _signed(
         self, caller: Caller, vault: Vault, authority: Authority, wish: SigningWish
@@ -110,8 +114,7 @@ class OutsideRequests:
             transaction.authorities.record(entry)
             transaction.audit(record(caller, now, path, status=201))
 
-        chain = tuple(each.public_bytes(Encoding.DER) for each in signer.path)
-        return SignedRequest((certificate, *chain), entry, request.ignored), write
+        return SignedRequest((certificate, *encoded(signer.path)), entry, request.ignored), write
 
     def ledger(self, vault: Vault, name: str, generation: str, after: str, size: int) -> Page[Issued]:
         """What a generation of a CA has issued; without an id, the one that signs. Raises NotFound."""

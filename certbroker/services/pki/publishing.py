@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from certbroker.domain.authority import Authority
 from certbroker.domain.backoff import doubled, fraction

@@ -54,7 +54,8 @@ class Signers:
 
     def enabled(self, found: Authority) -> Authority:
         """The same one. Raises Invalid where its certificate is disabled."""
-        if not self._store.glance().objects.is_enabled(found.vault_id, Kind.CERTIFICATE, found.name, found.version):
+        place = (found.vault_id, Kind.CERTIFICATE, found.name, found.version)
+        if not self._store.recall(("enabled", *place), lambda seen: seen.objects.is_enabled(*place)):
             raise Invalid(f"The certificate of the CA {found.name} is disabled, so it signs nothing: enable it first.")
         return found
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from cryptography import x509
+from msgspec.structs import replace
 
 from certbroker.domain import operation as states
 from certbroker.domain.audit import Caller, record

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from cryptography import x509
+from msgspec.structs import replace
 
 from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.lifecycle import EXPIRED, Lifecycle, Step

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
+from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain import operation as states
 from certbroker.domain import renewal
@@ -28,8 +29,7 @@ from certbroker.store.transaction import SQLTransaction
 _CANCELLED: Final = Problem("Cancelled", "The renewal was cancelled by its owner.")
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """A look at one certificate. `version` and `facts` are None while it has no version.
 
     `outside` means that its issuer can be asked for a renewal window, by an outside call; `explained` that it has just

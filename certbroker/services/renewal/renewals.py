@@ -7,12 +7,12 @@ the operation that renews, what people are told, the health that operators see, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from certbroker.domain import lifecycle as lives
 from certbroker.domain import operation as states

@@ -6,13 +6,14 @@ then on the certificate itself is what counts, not the name and version under wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, engine_caller, record
 from certbroker.domain.errors import BrokerError, Invalid

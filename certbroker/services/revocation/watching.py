@@ -8,12 +8,13 @@ who depend on it are gone through in batches, and only those for whom it makes a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.backoff import fraction

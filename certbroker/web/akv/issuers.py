@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -152,7 +151,7 @@ def issuer_json(call: Call, issuer: StoredIssuer) -> dict[str, Any]:
     if settings.organization_id is not None:
         organization["id"] = settings.organization_id
     if settings.administrators:
-        organization["admin_details"] = [_present(asdict(each)) for each in settings.administrators]
+        organization["admin_details"] = [_present(msgspec.to_builtins(each)) for each in settings.administrators]
     if organization:
         found["org_details"] = organization
     return found
@@ -177,11 +176,11 @@ def account_json(call: Call) -> dict[str, Any]:
     """An issuer's account at its CA, which Azure does not have."""
     name = call.parameters["issuer"]
     account = call.broker.issuers.account(call.vault, name)
-    return {"id": f"{call.links.issuer(name)}/account"} | _present(asdict(account))
+    return {"id": f"{call.links.issuer(name)}/account"} | _present(msgspec.to_builtins(account))
 
 
 def contacts_json(call: Call, contacts: tuple[Contact, ...]) -> dict[str, Any]:
-    return {"id": call.links.contacts(), "contacts": [_present(asdict(contact)) for contact in contacts]}
+    return {"id": call.links.contacts(), "contacts": [_present(msgspec.to_builtins(contact)) for contact in contacts]}
 
 
 def _changes(call: Call) -> IssuerChanges:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import KEY_TYPES, KEY_USAGES, KeySpec

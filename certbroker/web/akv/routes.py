@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct
+
 from certbroker.domain.audit import Caller
 from certbroker.domain.errors import Invalid
 from certbroker.domain.objects import Vault, check_name, check_version
@@ -21,8 +23,7 @@ from certbroker.web.akv.ids import Links
 from certbroker.web.http import Response
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """What a handler gets: who calls, about what, with what."""
 
     broker: Broker

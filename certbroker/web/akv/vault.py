@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 from starlette.types import Receive
 
 from certbroker.domain.audit import Caller, record

@@ -6,11 +6,11 @@ import calendar
 from datetime import datetime, timedelta
 from typing import Final
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbroker.domain import der
 from certbroker.domain.csr import encoded_subject, extensions, scheme_of, signed
+from certbroker.domain.keys import key_identifier
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
     CertificateIssued,
@@ -38,10 +38,10 @@ class SelfSigned:
 
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
         policy, key, scheme = request.policy, request.key, scheme_of(request.key)
-        subject, public = encoded_subject(policy.subject), key.public_key()
+        subject = encoded_subject(policy.subject)
+        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         start = self._clock.now().replace(microsecond=0)
         end = add_months(start, policy.validity_months)
-        identifier = x509.SubjectKeyIdentifier.from_public_key(public).digest
         body = der.sequence(
             _VERSION_3,
             der.unsigned(_serial_number()),
@@ -49,8 +49,8 @@ class SelfSigned:
             subject,
             der.sequence(der.time(start - _BACKDATE), der.time(end)),
             subject,
-            public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-            der.tagged(3, der.sequence(_key_identifier(identifier), *extensions(policy))),
+            public,
+            der.tagged(3, der.sequence(_key_identifier(key_identifier(public)), *extensions(policy))),
         )
         return CertificateIssued((signed(body, key, scheme),))
 

@@ -66,6 +66,23 @@ def time(moment: datetime) -> bytes:
     return _value(_UTC_TIME, written[2:]) if moment.year < 2050 else _value(_GENERALIZED_TIME, written)
 
 
+def subject_public_key(info: bytes) -> bytes:
+    """The octets of the key in a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) that the library has encoded."""
+    algorithm, _ = _bounds(info, 0)
+    _, key = _bounds(info, algorithm)
+    start, end = _bounds(info, key)
+    return info[start + 1 : end]
+
+
+def _bounds(encoded: bytes, position: int) -> tuple[int, int]:
+    """Where the octets of the value begin that is at this position, and where they end."""
+    size = encoded[position + 1]
+    if size < 128:
+        return position + 2, position + 2 + size
+    start = position + 2 + (size & 0x7F)
+    return start, start + int.from_bytes(encoded[position + 2 : start], "big")
+
+
 def _value(tag: int, octets: bytes) -> bytes:
     size = len(octets)
     if size < 128:

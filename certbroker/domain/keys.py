@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from msgspec import Struct
 
+from certbroker.domain import der
 from certbroker.domain.errors import Invalid
 
 CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
@@ -88,6 +90,11 @@ def spec_of(key: PublicKey) -> KeySpec:
         name = CURVE_NAMES[key.curve.name]
         return KeySpec("EC", CURVE_BITS[name], name)
     raise Invalid(f"The key is of a kind that is not supported: use RSA or EC on one of {', '.join(CURVES)}.")
+
+
+def key_identifier(public: bytes) -> bytes:
+    """The usual identifier of a key, given as SubjectPublicKeyInfo in DER (RFC 5280 section 4.2.1.2, method 1)."""
+    return sha1(der.subject_public_key(public), usedforsecurity=False).digest()
 
 
 def same_public_key(one: PublicKey, other: object) -> bool:

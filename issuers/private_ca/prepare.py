@@ -12,13 +12,14 @@ from functools import lru_cache
 from typing import Final, cast
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from msgspec import Struct
 
 from certbroker.domain.authority import AuthoritySettings, shard_of
 from certbroker.domain.csr import general_names
 from certbroker.domain.errors import Invalid
-from certbroker.domain.keys import SigningKey, VerifyingKey
+from certbroker.domain.keys import SigningKey, VerifyingKey, key_identifier
 from certbroker.domain.policy import SubjectAlternativeNames
 from certbroker.ports.authority import Signer
 from certbroker.randomness import random_bytes
@@ -95,7 +96,7 @@ def prepare_leaf(
     names = general_names(sans)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not has_subject)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    builder = builder.add_extension(_subject_key_identifier(key), critical=False)
     for extension in _of_issuer(signer, shard):
         builder = builder.add_extension(extension, critical=False)
     return Prepared(builder, signer.key, signer, profile, serial, shard, end)
@@ -147,7 +148,7 @@ def _describe_ca(builder: x509.CertificateBuilder, wanted: CASubject) -> x509.Ce
     constraints = name_constraints(settings.permitted, settings.excluded)
     if constraints is not None:
         builder = builder.add_extension(constraints, critical=True)
-    identifier = wanted.identifier or x509.SubjectKeyIdentifier.from_public_key(wanted.key)
+    identifier = wanted.identifier or _subject_key_identifier(wanted.key)
     return builder.add_extension(identifier, critical=False)
 
 
@@ -199,7 +200,12 @@ def identifier_of(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
-        return x509.SubjectKeyIdentifier.from_public_key(verifying_key(certificate.public_key()))
+        return _subject_key_identifier(verifying_key(certificate.public_key()))
+
+
+def _subject_key_identifier(key: VerifyingKey) -> x509.SubjectKeyIdentifier:
+    public = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return x509.SubjectKeyIdentifier(key_identifier(public))
 
 
 def verifying_key(key: object) -> VerifyingKey:

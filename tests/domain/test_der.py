@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from certbroker.domain import der
 from certbroker.domain.csr import build_csr, general_names, names_for
-from certbroker.domain.keys import KEY_USAGES, PrivateKey
+from certbroker.domain.keys import KEY_USAGES, PrivateKey, VerifyingKey, key_identifier
 from certbroker.domain.policy import CertificatePolicy, parse_oid, parse_subject, written_subject
 from certbroker.ports.issuer import CertificateIssued, IssuanceRequest
 from issuers.self_signed import SelfSigned
@@ -44,6 +44,15 @@ def extensions(policy: CertificatePolicy) -> list[tuple[x509.ExtensionType, bool
     if names:
         found.append((x509.SubjectAlternativeName(names), not policy.subject))
     return found
+
+
+@pytest.mark.parametrize(
+    "key", [*(key.public_key() for key, _ in SIGNERS), ed25519.Ed25519PrivateKey.generate().public_key()]
+)
+def test_the_identifier_of_a_key_is_the_librarys(key: VerifyingKey) -> None:
+    public = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    assert x509.SubjectKeyIdentifier.from_public_key(key).digest == key_identifier(public)
 
 
 @given(policies(), st.sampled_from(SIGNERS), st.booleans())

@@ -51,9 +51,8 @@ class EnvelopeSeal:
         if kek_id is None:
             kek_id = self._find_current(identity.vault_id)
         row = identity.encoded()
-        data_key = random_bytes(32)
-        nonces = random_bytes(2 * _NONCE)
-        wrap_nonce, nonce = nonces[:_NONCE], nonces[_NONCE:]
+        drawn = random_bytes(32 + 2 * _NONCE)
+        data_key, wrap_nonce, nonce = drawn[:32], drawn[32:-_NONCE], drawn[-_NONCE:]
         dek = wrap_nonce + self._kek(kek_id).encrypt(wrap_nonce, data_key, _DATA + row)
         return SealedBytes(kek_id, dek, nonce + AESGCM(data_key).encrypt(nonce, plaintext, _VALUE + row))
 

@@ -9,8 +9,9 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbroker.domain import der
-from certbroker.domain.csr import encoded_subject, extensions, scheme_of, signed
+from certbroker.domain.csr import encoded_subject, extensions
 from certbroker.domain.keys import key_identifier
+from certbroker.domain.signing import scheme_of, signed
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
     CertificateIssued,
@@ -37,7 +38,7 @@ class SelfSigned:
         self._clock = clock
 
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
-        policy, key, scheme = request.policy, request.key, scheme_of(request.key)
+        policy, key = request.policy, request.key
         subject = encoded_subject(policy.subject)
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         start = self._clock.now().replace(microsecond=0)
@@ -45,14 +46,14 @@ class SelfSigned:
         body = der.sequence(
             _VERSION_3,
             der.unsigned(_serial_number()),
-            scheme.algorithm,
+            scheme_of(key).algorithm,
             subject,
             der.sequence(der.time(start - _BACKDATE), der.time(end)),
             subject,
             public,
             der.tagged(3, der.sequence(_key_identifier(key_identifier(public)), *extensions(policy))),
         )
-        return CertificateIssued((signed(body, key, scheme),))
+        return CertificateIssued((signed(body, key),))
 
     def is_quick(self) -> bool:
         return True

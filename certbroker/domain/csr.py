@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from msgspec import Struct
 from msgspec.structs import replace
 
 from certbroker.domain import der
@@ -25,6 +22,7 @@ from certbroker.domain.policy import (
     parse_oid,
     parse_subject,
 )
+from certbroker.domain.signing import signed
 
 _VERSION_1: Final = der.unsigned(0)
 _EXTENSION_REQUEST: Final = der.object_identifier("1.2.840.113549.1.9.14")
@@ -33,40 +31,12 @@ _EXTENSION_REQUEST: Final = der.object_identifier("1.2.840.113549.1.9.14")
 UPN: Final = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 
 
-class Scheme(Struct, frozen=True):
-    """How a key signs: as an AlgorithmIdentifier in DER, and as what its `sign` wants beside the message."""
-
-    algorithm: bytes
-    arguments: tuple[Any, ...]
-
-
-def _ecdsa(arc: int, digest: hashes.HashAlgorithm) -> Scheme:
-    return Scheme(der.sequence(der.object_identifier(f"1.2.840.10045.4.3.{arc}")), (ec.ECDSA(digest),))
-
-
-# By the size of the key; identifiers from RFC 5758 section 3.2 and RFC 4055 section 5.
-_ECDSA: Final = {256: _ecdsa(2, hashes.SHA256()), 384: _ecdsa(3, hashes.SHA384()), 521: _ecdsa(4, hashes.SHA512())}
-_RSA: Final = Scheme(
-    der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), der.NULL), (padding.PKCS1v15(), hashes.SHA256())
-)
-
-
 def build_csr(policy: CertificatePolicy, key: PrivateKey) -> bytes:
     """The PKCS#10 request (RFC 2986) in DER for a certificate as the policy wants it, signed with `key`."""
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     attribute = der.sequence(_EXTENSION_REQUEST, der.set_of_one(der.sequence(*extensions(policy))))
     body = der.sequence(_VERSION_1, encoded_subject(policy.subject), public, der.tagged(0, attribute))
-    return signed(body, key, scheme_of(key))
-
-
-def signed(body: bytes, key: PrivateKey, scheme: Scheme) -> bytes:
-    """The body with the algorithm and the signature, as requests and certificates have them."""
-    return der.sequence(body, scheme.algorithm, der.bit_string(key.sign(body, *scheme.arguments)))
-
-
-def scheme_of(key: PrivateKey) -> Scheme:
-    """ECDSA with the hash that fits the strength of the key (FIPS 186-5 section 6.1.1), or RSA with SHA-256."""
-    return _ECDSA[key.key_size] if isinstance(key, ec.EllipticCurvePrivateKey) else _RSA
+    return signed(body, key)
 
 
 def check_expressible(policy: CertificatePolicy) -> None:
@@ -86,7 +56,7 @@ def extensions(policy: CertificatePolicy) -> tuple[bytes, ...]:
     return (*_of_use(policy.key_usage, policy.ekus), *_of_names(policy.subject, policy.sans))
 
 
-def encoded_extension(value: x509.ExtensionType, *, critical: bool) -> bytes:
+def encoded_extension(value: x509.ExtensionType, *, critical: bool = False) -> bytes:
     """An extension in DER."""
     identifier = der.object_identifier(value.oid.dotted_string)
     return der.sequence(identifier, der.TRUE if critical else b"", der.octet_string(value.public_bytes()))

@@ -24,9 +24,14 @@ TRUE: Final = b"\x01\x01\xff"
 NULL: Final = b"\x05\x00"
 
 
-def sequence(*parts: bytes) -> bytes:
+def sequence(*parts: bytes | bytearray) -> bytes:
     """A SEQUENCE of these values."""
-    return _value(_SEQUENCE, b"".join(parts))
+    return _value(_SEQUENCE, *parts)
+
+
+def sequence_header(length: int) -> bytes:
+    """What stands before the values of a SEQUENCE that have so many octets together: they may be too many to copy."""
+    return _header(_SEQUENCE, length)
 
 
 def set_of_one(part: bytes) -> bytes:
@@ -46,7 +51,7 @@ def octet_string(octets: bytes) -> bytes:
 
 def bit_string(octets: bytes) -> bytes:
     """Whole octets as a BIT STRING."""
-    return _value(_BIT_STRING, b"\0" + octets)
+    return _value(_BIT_STRING, b"\0", octets)
 
 
 def unsigned(number: int) -> bytes:
@@ -83,12 +88,15 @@ def _bounds(encoded: bytes, position: int) -> tuple[int, int]:
     return start, start + int.from_bytes(encoded[position + 2 : start], "big")
 
 
-def _value(tag: int, octets: bytes) -> bytes:
-    size = len(octets)
+def _value(tag: int, *parts: bytes | bytearray) -> bytes:
+    return b"".join((_header(tag, sum(map(len, parts))), *parts))
+
+
+def _header(tag: int, size: int) -> bytes:
     if size < 128:
-        return bytes((tag, size)) + octets
+        return bytes((tag, size))
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + octets
+    return bytes((tag, 0x80 | len(length))) + length
 
 
 def _base128(number: int) -> bytes:

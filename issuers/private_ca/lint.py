@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import SigningKey
+from certbroker.domain.signing import scheme_of
 from issuers.private_ca.checks import findings
 from issuers.private_ca.prepare import Prepared
 
@@ -48,7 +48,7 @@ def lint(prepared: Prepared) -> Linted:
     """Look at the certificate. Raises LintRefused, naming the rules that it breaks."""
     try:
         key = _throw_away(_kind(prepared.key))
-        whole = prepared.builder.sign(key, signature_hash(prepared.key)).public_bytes(Encoding.DER)
+        whole = prepared.builder.sign(key, scheme_of(prepared.key).digest).public_bytes(Encoding.DER)
         # From the bytes, because it is them that others will read.
         draft = x509.load_der_x509_certificate(whole)
         found = findings(draft, prepared)
@@ -58,15 +58,6 @@ def lint(prepared: Prepared) -> Linted:
         raise LintRefused("The CA does not sign this: " + "; ".join(found[:5]) + ".")
     tbs = draft.tbs_certificate_bytes
     return Linted(tbs, _algorithm(whole, tbs), prepared, _BY_LINT_ALONE)
-
-
-def signature_hash(key: SigningKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
-    """The hash that a CA signs with; None where the kind of key has its own."""
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        if key.curve.key_size > 256:
-            return hashes.SHA384() if key.curve.key_size == 384 else hashes.SHA512()
-        return hashes.SHA256()
-    return hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None
 
 
 def _kind(key: SigningKey) -> str:

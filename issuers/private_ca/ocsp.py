@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from certbroker.domain.keys import SigningKey
-from issuers.private_ca.lint import signature_hash
+from certbroker.domain.signing import scheme_of
 
 # By which a client may name a certificate (RFC 6960 section 4.1.1). Nearly all of them use SHA-1.
 _HASHES: Final = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256()}  # noqa: S303  # It names, and protects nothing.
@@ -108,7 +108,7 @@ def reply(responder: Responder, standing: Standing, algorithm: str) -> bytes:
     )
     # RFC 5019 section 2.2.1: by the key, which is shorter than the name.
     builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, responder.issuer)
-    return builder.sign(responder.key, signature_hash(responder.key)).public_bytes(Encoding.DER)
+    return builder.sign(responder.key, scheme_of(responder.key).digest).public_bytes(Encoding.DER)
 
 
 def _unsuccessful(status: ocsp.OCSPResponseStatus) -> bytes:

@@ -184,6 +184,7 @@ class Application:
     def _open(self) -> None:
         """Open the seal, and let the broker answer instead of the notice that it is sealed. Raises Sealed."""
         core = unseal(self._foundation, self.authority, self._kinds, publication=self.publication_url)
+        core.broker.issuers.prepare()
         self._prepare(core)
         own = _server_certificate(core, self.authority)
         if own is not None:

@@ -11,34 +11,38 @@ from certbroker.ports.issuer import IssuerKind
 
 _ENTRY_POINTS: Final = "certbroker.issuers"
 _OURS: Final = {
-    "self": "issuers.self_signed",
-    "unknown": "issuers.manual",
-    "acme": "issuers.acme",
-    "privateca": "issuers.private_ca",
+    "Self": "issuers.self_signed",
+    "Unknown": "issuers.manual",
+    "ACME": "issuers.acme",
+    "PrivateCA": "issuers.private_ca",
 }
 
 
 class Kinds(Mapping[str, IssuerKind]):
-    """Kinds by their provider name in lower case: `given`, then ours, then those of other packages, by entry point.
+    """Kinds by the name of their provider, in any case: `given`, then ours, then other packages', by entry point.
 
     Ours are imported when they are asked for, because a broker that no CA serves by ACME needs none of its libraries:
-    they are 10 MB.
+    they are 10 MB. Going over the names imports none.
     """
 
     def __init__(self, given: Mapping[str, IssuerKind] | None = None) -> None:
         self._found = dict(given or {})
+        self._names = {provider: kind.provider for provider, kind in self._found.items()}
+        self._names |= {name.lower(): name for name in _OURS}
         for entry in entry_points(group=_ENTRY_POINTS):
             kind: IssuerKind = entry.load()
-            if kind.provider.lower() not in _OURS:
-                self._found.setdefault(kind.provider.lower(), kind)
+            if kind.provider.lower() not in self._names:
+                self._found[kind.provider.lower()] = kind
+                self._names[kind.provider.lower()] = kind.provider
 
-    def __getitem__(self, name: str) -> IssuerKind:
+    def __getitem__(self, provider: str) -> IssuerKind:
+        name = provider.lower()
         if name not in self._found:
-            self._found[name] = import_module(_OURS[name]).KIND
+            self._found[name] = import_module(_OURS[self._names[name]]).KIND
         return self._found[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_OURS.keys() | self._found.keys())
+        return iter(self._names.values())
 
     def __len__(self) -> int:
-        return len(_OURS.keys() | self._found.keys())
+        return len(self._names)

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import and_, bindparam, delete, update
+from sqlalchemy import and_, bindparam, delete, func, update
 from sqlmodel import col
 
 from certbroker.domain.issuer_health import IssuerHealth
@@ -36,6 +36,7 @@ _HEALTHS = Statement(
     .order_by(col(_i.vault_id), col(_i.name))
     .limit(bindparam("count"))
 )
+_PROVIDERS = Statement(choose(func.json_extract(col(_i.settings), "$.provider")).distinct())
 _REMOVE = Statement(delete(_i).where(_THIS))
 
 _MEMORY = and_(
@@ -137,6 +138,10 @@ class Issuers:
             JudgedIssuer(vault, name, _SETTINGS.decode(settings), _health(health))
             for vault, name, settings, health in rows
         ]
+
+    def providers(self) -> list[str]:
+        """Of all issuers of all vaults, each once."""
+        return [provider for (provider,) in _PROVIDERS.all(self._cursor)]
 
     def remove(self, vault: int, name: str) -> None:
         """Delete the issuer. What it remembers stays, so that an issuer of the same name finds its account again."""

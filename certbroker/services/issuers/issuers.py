@@ -84,6 +84,11 @@ class Issuers:
         self._governor = governor
         self._signers = signers
 
+    def prepare(self) -> None:
+        """Load the kinds of all issuers that there are, so that no request has to wait for that."""
+        for provider in self._store.glance().issuers.providers():
+            self._kinds.get(provider)
+
     def set(self, caller: Caller, vault: Vault, name: str, changes: IssuerChanges) -> StoredIssuer:
         """Make an issuer or replace all of its settings. Raises Invalid."""
         check_name(name)
@@ -292,16 +297,16 @@ class Issuers:
         return stored
 
     def _kind(self, provider: str) -> IssuerKind:
-        kind = self._kinds.get(provider.lower())
+        kind = self._kinds.get(provider)
         if kind is None:
-            known = ", ".join(sorted(k.provider for k in self._kinds.values() if k.provider.lower() not in _BUILT_IN))
+            known = ", ".join(sorted(name for name in self._kinds if name.lower() not in _BUILT_IN))
             raise Invalid(f"provider {provider[:64]!r} is not one that is installed here; there are: {known}.")
         return kind
 
     def _check(self, settings: IssuerSettings) -> None:
         if settings.provider.lower() in _BUILT_IN:
             raise Invalid(f"provider {settings.provider} is built in and needs no issuer: use it as issuer.name.")
-        kind = self._kinds.get(settings.provider.lower())
+        kind = self._kinds.get(settings.provider)
         # Azure takes any provider, and its own tests use one that does not exist; such an issuer is kept and refuses to
         # issue, with a message that says why.
         if kind is not None:

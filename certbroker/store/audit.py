@@ -27,5 +27,5 @@ class AuditChain:
             sequence += 1
             rows.append({"writer": self._writer, "seq": sequence, "record": encoded, "hash": digest})
         if rows:
-            _INSERT.run_many(cursor, rows)
+            _INSERT.insert(cursor, rows)
         self.position = (sequence, digest)

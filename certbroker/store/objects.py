@@ -184,7 +184,7 @@ class Objects:
 
     def add(self, vault: int, *versions: Version) -> None:
         """Store new versions and make them the current ones; an object comes into being with its first version."""
-        _PUT_HEAD.run_many(
+        _PUT_HEAD.insert(
             self._cursor,
             [_head_row(vault, version.kind, version.name, version.version, version.managed) for version in versions],
         )
@@ -192,7 +192,7 @@ class Objects:
 
     def stage(self, vault: int, *versions: Version) -> None:
         """Store new versions of objects that are there, and leave the current ones as they are."""
-        _INSERT.run_many(self._cursor, [_version_row(vault, version) for version in versions])
+        _INSERT.insert(self._cursor, [_version_row(vault, version) for version in versions])
 
     def change(self, vault: int, kind: Kind, version: Version, changes: Changes, now: int) -> Version:
         """Apply the changes to one version and return it as it is now."""
@@ -230,7 +230,7 @@ class Objects:
 
     def reserve(self, vault: int, kind: Kind, name: str) -> None:
         """Make an object that has no version yet."""
-        _PUT_HEAD.run_many(self._cursor, [_head_row(vault, kind, name, "", managed=False)])
+        _PUT_HEAD.insert(self._cursor, [_head_row(vault, kind, name, "", managed=False)])
 
     def list_deleted(self, vault: int, kind: Kind, after: str, count: int) -> list[Listed]:
         """Deleted objects, without those that belong to a certificate."""

@@ -7,6 +7,7 @@ then on cost a dictionary look-up and a tuple.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Dialect, Select, bindparam, insert, select
@@ -28,14 +29,15 @@ class Cursor(Protocol):
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any: ...
 
-    def executemany(self, sql: str, parameters: Any, /) -> Any: ...
-
     def fetchone(self) -> Any: ...
 
     def fetchmany(self, size: int, /) -> Any: ...
 
     def fetchall(self) -> Any: ...
 
+
+# Rows that one statement inserts at most, as each number of them is a statement of its own to the driver.
+_TOGETHER: Final = 8
 
 _DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="qmark")
 
@@ -58,11 +60,13 @@ class Statement:
         cursor.execute(self._sql, tuple([parameters[name] for name in self._names]))
         return cursor
 
-    def run_many(self, cursor: Cursor, rows: list[dict[str, Any]]) -> None:
-        """Execute once for each row, in one call of the driver."""
+    def insert(self, cursor: Cursor, rows: list[dict[str, Any]]) -> None:
+        """Insert these rows, many by one statement: the driver lets go of the interpreter for each that it executes."""
         if not self._sql:
             self._compile()
-        cursor.executemany(self._sql, [tuple([row[name] for name in self._names]) for row in rows])
+        for start in range(0, len(rows), _TOGETHER):
+            some = rows[start : start + _TOGETHER]
+            cursor.execute(_repeated(self._sql, len(some)), [row[name] for row in some for name in self._names])
 
     def one(self, cursor: Cursor, **parameters: Any) -> Row | None:
         row: Row | None = self.run(cursor, **parameters).fetchone()
@@ -78,6 +82,14 @@ class Statement:
         binds = compiled.binds  # type: ignore[attr-defined]  # likewise
         self._constants = {name: binds[name].value for name in self._names if not binds[name].required}
         self._sql = str(compiled)
+
+
+@lru_cache(maxsize=64)
+def _repeated(sql: str, count: int) -> str:
+    """An INSERT of one row as one of so many."""
+    start = sql.index("VALUES (") + len("VALUES ")
+    end = sql.index(")", start) + 1
+    return sql[:start] + ", ".join([sql[start:end]] * count) + sql[end:]
 
 
 def choose(*columns: Any) -> Select[Any]:

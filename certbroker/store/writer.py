@@ -28,7 +28,7 @@ Work = Callable[[SQLTransaction], T]
 
 _GROUP: Final = 128
 
-# So many writes from the background are run before others interrupt them.
+# So many writes from the background those have to wait for that somebody waits for.
 _FEW: Final = 2
 
 # For so long an event loop gathers writes, in seconds, while each of its turns brings another one.
@@ -150,16 +150,13 @@ class Writer:
         self._connection.close()
 
     def _next_group(self) -> list[_Job]:
-        """What somebody waits for, or what there is of the rest, in turns where there is both; nothing at the end.
-
-        Those who wait share no commit with the rest, which would make each of them wait for it too.
-        """
+        """What somebody waits for, with a few of the rest every other time; or else the rest; nothing at the end."""
         self._take_in(wait=not self._awaited and not self._patient)
-        if self._awaited and not (self._passed_over and self._patient):
-            self._passed_over = bool(self._patient)
-            return _first(self._awaited, _GROUP)
-        self._passed_over = False
-        return _first(self._patient, _FEW if self._awaited else _GROUP)
+        if not self._awaited:
+            return _first(self._patient, _GROUP)
+        few = _first(self._patient, _FEW) if self._passed_over else []
+        self._passed_over = not few and bool(self._patient)
+        return few + _first(self._awaited, _GROUP)
 
     def _take_in(self, *, wait: bool = False) -> None:
         """Take what has been handed in."""
@@ -175,7 +172,7 @@ class Writer:
             return
 
     def _commit(self, group: list[_Job]) -> list[_Job]:
-        """Run and commit the group, or as much as there is time for; return the jobs that have an outcome.
+        """Run and commit the group, or what becomes of it; return the jobs that have an outcome.
 
         Savepoints would cost as much as the writes. Instead, where a function fails after it has written something, all
         is rolled back and the others run again without it.
@@ -183,7 +180,7 @@ class Writer:
         ended: list[_Job] = []
         while group:
             try:
-                done = self._run_group(group)
+                self._run_group(group)
             except _HalfDone as half_done:
                 ended.append(half_done.job)
                 group = [job for job in group if job is not half_done.job]
@@ -192,30 +189,28 @@ class Writer:
                     job.error = error
                 return ended + group
             else:
-                if done < len(group):
-                    self._patient.extendleft(reversed(group[done:]))
-                return ended + group[:done]
-        return ended
+                break
+        return ended + group
 
-    def _run_group(self, group: list[_Job]) -> int:
-        """Run them in one transaction, until somebody waits for something else; return how many have been run.
+    def _run_group(self, group: list[_Job]) -> None:
+        """Run them in one transaction. Raises _HalfDone when one fails that has something to undo.
 
-        Raises _HalfDone when one fails that has something to undo.
+        What somebody waits for and is handed in meanwhile takes the place in the group of what is patient.
         """
-        done = 0
         with self._transaction():
             audited: list[bytes] = []
-            for job in group:
-                if job.background and done >= _FEW and self._is_interrupted():
-                    break
-                done += 1
+            place = 0
+            while place < len(group):
+                if group[place].background and place >= _FEW and self._is_interrupted():
+                    self._patient.extendleft(reversed(group[place:]))
+                    group[place:] = _first(self._awaited, _GROUP)
+                job, place = group[place], place + 1
                 before = self._connection.total_changes
                 if job.attempt(self._view):
                     audited += job.audited
                 elif self._connection.total_changes != before:
                     raise _HalfDone(job)
             self._chain.append(self._cursor, audited)
-        return done
 
     def _is_interrupted(self) -> bool:
         """Whether something has been handed in that somebody waits for."""

@@ -8,10 +8,10 @@ from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certbroker.domain import der
 from certbroker.domain.csr import encoded_subject, extensions
 from certbroker.domain.keys import key_identifier
 from certbroker.domain.signing import scheme_of, signed
+from certbroker.domain.tbs_certificate import subject_key_identifier, tbs_certificate
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
     CertificateIssued,
@@ -27,8 +27,6 @@ from certbroker.randomness import random_bytes
 
 # Clocks of the machines that will check the certificate may be slow; Key Vault backdates by as much.
 _BACKDATE: Final = timedelta(minutes=10)
-_VERSION_3: Final = der.tagged(0, der.unsigned(2))
-_SUBJECT_KEY_IDENTIFIER: Final = der.object_identifier("2.5.29.14")
 
 
 class SelfSigned:
@@ -43,25 +41,19 @@ class SelfSigned:
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         start = self._clock.now().replace(microsecond=0)
         end = add_months(start, policy.validity_months)
-        body = der.sequence(
-            _VERSION_3,
-            der.unsigned(_serial_number()),
+        body = tbs_certificate(
+            _serial_number(),
             scheme_of(key).algorithm,
             subject,
-            der.sequence(der.time(start - _BACKDATE), der.time(end)),
+            (start - _BACKDATE, end),
             subject,
             public,
-            der.tagged(3, der.sequence(_key_identifier(key_identifier(public)), *extensions(policy))),
+            (subject_key_identifier(key_identifier(public)), *extensions(policy)),
         )
         return CertificateIssued((signed(body, key),))
 
     def is_quick(self) -> bool:
         return True
-
-
-def _key_identifier(digest: bytes) -> bytes:
-    """The extension subjectKeyIdentifier (RFC 5280 section 4.2.1.2) in DER."""
-    return der.sequence(_SUBJECT_KEY_IDENTIFIER, der.octet_string(der.octet_string(digest)))
 
 
 def _serial_number() -> int:

@@ -80,11 +80,16 @@ def _of_use(key_usage: tuple[str, ...], ekus: tuple[str, ...]) -> tuple[bytes, .
 
 @lru_cache(maxsize=1024)
 def _of_names(subject: str, sans: SubjectAlternativeNames) -> tuple[bytes, ...]:
-    names = general_names(_names(subject, sans))
+    return subject_alternative_names(_names(subject, sans), has_subject=bool(subject))
+
+
+def subject_alternative_names(sans: SubjectAlternativeNames, *, has_subject: bool) -> tuple[bytes, ...]:
+    """The extension with these names in DER; nothing where there are none. Raises Invalid and ValueError."""
+    names = general_names(sans)
     if not names:
         return ()
     # RFC 5280 section 4.2.1.6: without a subject the names are all there is, so nobody may skip them.
-    return (encoded_extension(x509.SubjectAlternativeName(names), critical=not subject),)
+    return (encoded_extension(x509.SubjectAlternativeName(names), critical=not has_subject),)
 
 
 def names_for(policy: CertificatePolicy) -> SubjectAlternativeNames:

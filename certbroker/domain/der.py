@@ -79,6 +79,17 @@ def subject_public_key(info: bytes) -> bytes:
     return info[start + 1 : end]
 
 
+def elements(encoded: bytes) -> list[bytes]:
+    """The values that a SEQUENCE has, each in DER. It is one that the library has read."""
+    position, end = _bounds(encoded, 0)
+    found = []
+    while position < end:
+        _, following = _bounds(encoded, position)
+        found.append(encoded[position:following])
+        position = following
+    return found
+
+
 def _bounds(encoded: bytes, position: int) -> tuple[int, int]:
     """Where the octets of the value begin that is at this position, and where they end."""
     size = encoded[position + 1]

@@ -7,16 +7,18 @@ code that put the draft together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
+from msgspec import Struct
 
+from certbroker.domain import der
 from certbroker.domain.errors import Invalid
 from certbroker.domain.policy import is_dns_name
+from certbroker.domain.signing import scheme_of
 from certbroker.ports.authority import Signer
 from issuers.private_ca.constraints import constraints_of, shown, violation
 from issuers.private_ca.prepare import Prepared, identifier_of, verifying_key
@@ -31,6 +33,12 @@ _MAX_BYTES: Final = 48 * 1024
 _MAX_SERIAL: Final = 1 << 159
 _MIN_SERIAL_BITS: Final = 64
 
+# The fields of a TBSCertificate (RFC 5280 section 4.1): version, serial number, signature, issuer, validity, subject,
+# subject's key, extensions.
+_FIELDS: Final = 8
+_ALGORITHM, _ISSUER, _SUBJECT = 2, 3, 5
+_NOBODY: Final = der.sequence()
+
 _CRITICAL: Final = {
     ExtensionOID.BASIC_CONSTRAINTS: True,
     ExtensionOID.KEY_USAGE: True,
@@ -42,15 +50,18 @@ _CRITICAL: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A draft that is taken apart once for all checks."""
+class _Draft(Struct, frozen=True):
+    """A draft that is taken apart once for all checks. `fields` are those of the TBSCertificate, in DER."""
 
     certificate: x509.Certificate
+    fields: list[bytes]
     extensions: Mapping[x509.ObjectIdentifier, x509.Extension[Any]]
     names: tuple[x509.GeneralName, ...]
-    subject: x509.Name
     key: object
+
+    @property
+    def has_subject(self) -> bool:
+        return self.fields[_SUBJECT] != _NOBODY
 
     def extension(self, kind: type[T]) -> x509.Extension[T]:
         """The extension of that kind. Raises ValueError where there is none."""
@@ -65,16 +76,20 @@ def findings(certificate: x509.Certificate, prepared: Prepared) -> list[str]:
     extensions = {each.oid: each for each in certificate.extensions}
     san = extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
     names = () if san is None else tuple(san.value)
-    draft = _Draft(certificate, extensions, names, certificate.subject, certificate.public_key())
+    fields = der.elements(certificate.tbs_certificate_bytes)
+    draft = _Draft(certificate, fields, extensions, names, certificate.public_key())
     return [finding for check in _CHECKS for finding in check(draft, prepared)]
 
 
-def _size_and_serial(draft: _Draft, prepared: Prepared) -> Iterator[str]:
+def _frame(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     certificate = draft.certificate
-    if len(certificate.tbs_certificate_bytes) > _MAX_BYTES:
+    if sum(map(len, draft.fields)) > _MAX_BYTES:
         yield f"it has more than {_MAX_BYTES} bytes"
-    if certificate.version is not x509.Version.v3:
-        yield "it is not of version 3"
+    if certificate.version is not x509.Version.v3 or len(draft.fields) != _FIELDS:
+        yield "it is not of version 3, or has unique identifiers"
+    # RFC 5280 section 4.1.2.3: what is signed says the same as what stands beside the signature.
+    if draft.fields[_ALGORITHM] != scheme_of(prepared.key).algorithm:
+        yield "it names another algorithm than the one that the CA's key signs with"
     serial = certificate.serial_number
     if not 0 < serial < _MAX_SERIAL or serial.bit_length() < _MIN_SERIAL_BITS or serial != prepared.serial:
         yield "its serial number is not a positive random number of at most 20 octets"
@@ -106,12 +121,11 @@ def _key(draft: _Draft, prepared: Prepared) -> Iterator[str]:
 def _names(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     """The issuer as it calls itself, a subject or names, and the names well formed, each once."""
     if prepared.signer is not None:
-        if draft.certificate.issuer.public_bytes() != _name_of(prepared.signer):
+        if draft.fields[_ISSUER] != _name_of(prepared.signer):
             yield "its issuer is not written as in the CA's certificate"
-    elif draft.certificate.issuer != draft.subject:
+    elif draft.fields[_ISSUER] != draft.fields[_SUBJECT]:
         yield "a root is its own issuer"
-    names = draft.names
-    has_subject = bool(draft.subject.rdns)
+    names, has_subject = draft.names, draft.has_subject
     if not has_subject and (not names or prepared.profile is None):
         yield "it names nobody"
     if names and draft.extension(x509.SubjectAlternativeName).critical is has_subject:
@@ -119,9 +133,10 @@ def _names(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     if len(names) > 1 and len(set(map(shown, names))) != len(names):
         yield "it has the same name twice"
     for name in names:
-        if isinstance(name, x509.DNSName) and not is_dns_name(name.value):
-            yield f"{shown(name)} is no DNS name"
-        if isinstance(name, x509.RFC822Name | x509.UniformResourceIdentifier) and not name.value.isascii():
+        if type(name) is x509.DNSName:
+            if not is_dns_name(name.value):
+                yield f"{shown(name)} is no DNS name"
+        elif isinstance(name, x509.RFC822Name | x509.UniformResourceIdentifier) and not name.value.isascii():
             yield f"{shown(name)} is not ASCII"
 
 
@@ -133,11 +148,11 @@ def _constraints(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     if not limits:
         return
     names = list(draft.names)
-    if draft.subject.rdns:
-        names.append(x509.DirectoryName(draft.subject))
+    subject = draft.certificate.subject
+    if subject.rdns:
+        names.append(x509.DirectoryName(subject))
     names += [
-        x509.RFC822Name(str(attribute.value))
-        for attribute in draft.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS)
+        x509.RFC822Name(str(attribute.value)) for attribute in subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS)
     ]
     for constraints in limits:
         wrong = violation(names, constraints)
@@ -151,7 +166,7 @@ def _extensions(draft: _Draft, prepared: Prepared) -> Iterator[str]:
         wanted = _CRITICAL.get(extension.oid)
         if wanted is not None and extension.critical is not wanted:
             yield f"{extension.oid.dotted_string} is {'not ' if wanted else ''}critical"
-        if isinstance(extension.value, x509.UnrecognizedExtension):
+        if type(extension.value) is x509.UnrecognizedExtension:
             yield f"it has an extension that nobody asked for, {extension.oid.dotted_string}"
     draft.extension(x509.SubjectKeyIdentifier)
     if prepared.signer is not None:
@@ -196,7 +211,7 @@ def _issuer(draft: _Draft, prepared: Prepared) -> Iterator[str]:
 
 
 _CHECKS: Final[tuple[Callable[[_Draft, Prepared], Iterator[str]], ...]] = (
-    _size_and_serial,
+    _frame,
     _validity,
     _key,
     _names,

@@ -5,7 +5,6 @@ Nothing here signs. What `prepare` returns goes to `lint`, and what comes back f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -16,10 +15,12 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from msgspec import Struct
 
 from certbroker.domain.authority import AuthoritySettings, shard_of
-from certbroker.domain.csr import general_names
+from certbroker.domain.csr import encoded_extension, subject_alternative_names
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import SigningKey, VerifyingKey, key_identifier
 from certbroker.domain.policy import SubjectAlternativeNames
+from certbroker.domain.signing import scheme_of
+from certbroker.domain.tbs_certificate import subject_key_identifier, tbs_certificate
 from certbroker.ports.authority import Signer
 from certbroker.randomness import random_bytes
 from issuers.private_ca.constraints import name_constraints
@@ -44,14 +45,15 @@ _CA_USAGE: Final = x509.KeyUsage(
 _NO_CA: Final = x509.BasicConstraints(ca=False, path_length=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A certificate without its signature. `key` is what will sign it: the signer's, or a new root's own.
 
-    `signer` is None for a root, and `profile` for a CA.
+    `tbs` is the TBSCertificate, and `public` the SubjectPublicKeyInfo in it, in DER. `signer` is None for a root, and
+    `profile` for a CA.
     """
 
-    builder: x509.CertificateBuilder
+    tbs: bytes
+    public: bytes
     key: SigningKey
     signer: Signer | None
     profile: Profile | None
@@ -85,20 +87,20 @@ def prepare_leaf(
     start, end = _validity(signer, now, min(life, most), most)
     serial = new_serial()
     shard = shard_of(serial, signer.authority.settings.shards)
-    builder = _begin(subject, signer.certificate.subject, key, serial, start, end)
-    builder = builder.add_extension(_NO_CA, critical=True)
-    builder = builder.add_extension(profile.key_usage(key), critical=True)
-    if profile.ekus:
-        # RFC 3161 section 2.3 wants it critical for time stamping alone.
-        critical = ExtendedKeyUsageOID.TIME_STAMPING in profile.ekus
-        builder = builder.add_extension(x509.ExtendedKeyUsage(profile.ekus), critical)
-    names = general_names(sans)
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not has_subject)
-    builder = builder.add_extension(_subject_key_identifier(key), critical=False)
-    for extension in _of_issuer(signer, shard):
-        builder = builder.add_extension(extension, critical=False)
-    return Prepared(builder, signer.key, signer, profile, serial, shard, end)
+    public = _encoded(key)
+    try:
+        names = subject_alternative_names(sans, has_subject=has_subject)
+    except ValueError as error:
+        raise Invalid(f"The certificate cannot have these names: {error}") from None
+    extensions = (
+        *_of_profile(profile, profile.key_usage(key)),
+        *names,
+        subject_key_identifier(key_identifier(public)),
+        *_of_issuer(signer, shard),
+    )
+    algorithm = scheme_of(signer.key).algorithm
+    tbs = tbs_certificate(serial, algorithm, _name_of(signer), (start, end), subject.public_bytes(), public, extensions)
+    return Prepared(tbs, public, signer.key, signer, profile, serial, shard, end)
 
 
 def prepare_ca(signer: Signer, wanted: CASubject, now: datetime, life: timedelta) -> Prepared:
@@ -106,19 +108,21 @@ def prepare_ca(signer: Signer, wanted: CASubject, now: datetime, life: timedelta
     start, end = _validity(signer, now, life, None)
     serial = new_serial()
     shard = shard_of(serial, signer.authority.settings.shards)
-    builder = _begin(wanted.name, signer.certificate.subject, wanted.key, serial, start, end)
-    builder = _describe_ca(builder, wanted)
-    for extension in _of_issuer(signer, shard):
-        builder = builder.add_extension(extension, critical=False)
-    return Prepared(builder, signer.key, signer, None, serial, shard, end)
+    public, algorithm = _encoded(wanted.key), scheme_of(signer.key).algorithm
+    extensions = (*_of_ca(wanted, public), *_of_issuer(signer, shard))
+    subject = wanted.name.public_bytes()
+    tbs = tbs_certificate(serial, algorithm, _name_of(signer), (start, end), subject, public, extensions)
+    return Prepared(tbs, public, signer.key, signer, None, serial, shard, end)
 
 
 def prepare_root(wanted: CASubject, key: SigningKey, now: datetime, life: timedelta) -> Prepared:
     """A certificate that a CA makes for itself."""
     start = now.replace(microsecond=0) - BACKDATE
     end = start + life
-    builder = _begin(wanted.name, wanted.name, wanted.key, serial := new_serial(), start, end)
-    return Prepared(_describe_ca(builder, wanted), key, None, None, serial, 0, end)
+    name, public, serial = wanted.name.public_bytes(), _encoded(wanted.key), new_serial()
+    algorithm = scheme_of(key).algorithm
+    tbs = tbs_certificate(serial, algorithm, name, (start, end), name, public, _of_ca(wanted, public))
+    return Prepared(tbs, public, key, None, None, serial, 0, end)
 
 
 def new_serial() -> int:
@@ -126,29 +130,37 @@ def new_serial() -> int:
     return int.from_bytes(b"\x01" + random_bytes(16), "big")
 
 
-def _begin(
-    subject: x509.Name, issuer: x509.Name, key: VerifyingKey, serial: int, start: datetime, end: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(serial)
-        .not_valid_before(start)
-        .not_valid_after(end)
-    )
+def _encoded(key: VerifyingKey) -> bytes:
+    """The key as SubjectPublicKeyInfo in DER."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _describe_ca(builder: x509.CertificateBuilder, wanted: CASubject) -> x509.CertificateBuilder:
+@lru_cache(maxsize=64)
+def _name_of(signer: Signer) -> bytes:
+    return signer.certificate.subject.public_bytes()
+
+
+@lru_cache(maxsize=256)
+def _of_profile(profile: Profile, usage: x509.KeyUsage) -> tuple[bytes, ...]:
+    """What an end entity may be used for, in DER."""
+    found = [encoded_extension(_NO_CA, critical=True), encoded_extension(usage, critical=True)]
+    if profile.ekus:
+        # RFC 3161 section 2.3 wants it critical for time stamping alone.
+        critical = ExtendedKeyUsageOID.TIME_STAMPING in profile.ekus
+        found.append(encoded_extension(x509.ExtendedKeyUsage(profile.ekus), critical=critical))
+    return tuple(found)
+
+
+def _of_ca(wanted: CASubject, public: bytes) -> list[bytes]:
+    """What makes a CA of it, in DER."""
     settings = wanted.settings
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=settings.path_length), critical=True)
-    builder = builder.add_extension(_CA_USAGE, critical=True)
+    basic = x509.BasicConstraints(ca=True, path_length=settings.path_length)
+    found = [encoded_extension(basic, critical=True), encoded_extension(_CA_USAGE, critical=True)]
     constraints = name_constraints(settings.permitted, settings.excluded)
     if constraints is not None:
-        builder = builder.add_extension(constraints, critical=True)
-    identifier = wanted.identifier or _subject_key_identifier(wanted.key)
-    return builder.add_extension(identifier, critical=False)
+        found.append(encoded_extension(constraints, critical=True))
+    digest = key_identifier(public) if wanted.identifier is None else wanted.identifier.digest
+    return [*found, subject_key_identifier(digest)]
 
 
 def _validity(signer: Signer, now: datetime, life: timedelta, most: timedelta | None) -> tuple[datetime, datetime]:
@@ -169,8 +181,8 @@ def _validity(signer: Signer, now: datetime, life: timedelta, most: timedelta | 
 
 # The same for every certificate of a CA, but for the shard.
 @lru_cache(maxsize=512)
-def _of_issuer(signer: Signer, shard: int) -> tuple[x509.ExtensionType, ...]:
-    """What a certificate says about its issuer: whose key signed it, and where to ask about it."""
+def _of_issuer(signer: Signer, shard: int) -> tuple[bytes, ...]:
+    """What a certificate says about its issuer, in DER: whose key signed it, and where to ask about it."""
     found: list[x509.ExtensionType] = [
         x509.AuthorityKeyIdentifier(identifier_of(signer.certificate).digest, None, None)
     ]
@@ -187,7 +199,7 @@ def _of_issuer(signer: Signer, shard: int) -> tuple[x509.ExtensionType, ...]:
         )
         point = x509.DistributionPoint([x509.UniformResourceIdentifier(urls.crl)], None, None, None)
         found.append(x509.CRLDistributionPoints([point]))
-    return tuple(found)
+    return tuple(map(encoded_extension, found))
 
 
 def _access(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
@@ -199,12 +211,7 @@ def identifier_of(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
-        return _subject_key_identifier(verifying_key(certificate.public_key()))
-
-
-def _subject_key_identifier(key: VerifyingKey) -> x509.SubjectKeyIdentifier:
-    public = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return x509.SubjectKeyIdentifier(key_identifier(public))
+        return x509.SubjectKeyIdentifier(key_identifier(_encoded(verifying_key(certificate.public_key()))))
 
 
 def verifying_key(key: object) -> VerifyingKey:

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, record
@@ -105,7 +104,7 @@ class OutsideRequests:
         x509.load_der_x509_certificate(certificate).verify_directly_issued_by(signer.certificate)
         entry = entry_of(signer, certificate, prepared, profile.name)
         entry = replace(entry, vault_id=vault.id, certificate=certificate)
-        digest = key_digest(request.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        digest = key_digest(prepared.public)
         path = f"/authorities/{signer.authority.name}/issued/{entry.serial}"
 
         def write(transaction: SQLTransaction) -> None:

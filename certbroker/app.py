@@ -67,7 +67,7 @@ from certbroker.services.objects.vaults import Vaults
 from certbroker.services.pki.authorities import Authorities
 from certbroker.services.pki.outside_requests import OutsideRequests
 from certbroker.services.pki.publications import Publications
-from certbroker.services.pki.publishing import Lives, Publishing
+from certbroker.services.pki.publishing import Publishing
 from certbroker.services.pki.signers import Signers
 from certbroker.services.pki.successions import Successions
 from certbroker.services.renewal.lifecycles import Lifecycles
@@ -197,7 +197,8 @@ def unseal(
         foundation, authority or authority_of(configuration, split_address(configuration.server.listen)[1])
     )
     resources = NotifierResources(egress, clock, urlsplit(hosts.authority).hostname or hosts.base_domain)
-    signers = Signers(store, seal, keystore, publication or publication_of(configuration))
+    crl_life, ocsp_life = timedelta(hours=configuration.pki.crl_hours), timedelta(hours=configuration.pki.ocsp_hours)
+    signers = Signers(store, seal, keystore, publication or publication_of(configuration), ocsp_life)
     issuers = Issuers(
         store, seal, clock, Kinds(kinds), egress, _publishers(configuration, names), names, governor, signers
     )
@@ -208,7 +209,6 @@ def unseal(
     rehearsals = Rehearsals(issuers, keystore, clock)
     sign_in = None if mail is None else partial(try_out, mail)
     readiness = foundation.readiness
-    lives = Lives(timedelta(hours=configuration.pki.crl_hours), timedelta(hours=configuration.pki.ocsp_hours))
     doctor = Doctor(store, clock, issuers, rotation, readiness, rehearsals, egress, reach, sign_in)
     own_secrets = Secrets(store, seal, keystore, clock)
     deployments = Deployments(store, vaults, own_secrets, clock, _deployers(configuration))
@@ -256,7 +256,7 @@ def unseal(
         discovery_tasks=DiscoveryTasks(store, clock, probe, egress, plan),
         signers=signers,
         authorities=Authorities(store, seal, keystore, clock, signers),
-        publishing=Publishing(store, signers, clock, _published_files(foundation), lives),
+        publishing=Publishing(store, signers, clock, _published_files(foundation), crl_life),
         successions=Successions(store, seal, keystore, clock, signers),
         outside_requests=OutsideRequests(store, clock, signers, inbox),
     )

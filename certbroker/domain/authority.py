@@ -18,6 +18,7 @@ from msgspec.structs import astuple, replace
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import CURVE_NAMES, KeySpec, VerifyingKey
+from certbroker.domain.publication import StatusReply
 from certbroker.domain.records import SealedBytes
 
 MAX_SHARDS: Final = 256
@@ -121,7 +122,8 @@ class Issued(Struct, frozen=True):
     """An entry of a CA's ledger: one certificate, by its serial number as `serial_text` writes it.
 
     `name` and `version` are where it is in the vault, and empty where it was made for a CSR from outside; then
-    `certificate` holds a copy. `revoked` is in Unix seconds, `reason` its CRLReason.
+    `certificate` holds a copy. `revoked` is in Unix seconds, `reason` its CRLReason. `replies` about it were signed
+    together with it, where there are any; what is read from the ledger has none.
     """
 
     authority: str
@@ -136,6 +138,7 @@ class Issued(Struct, frozen=True):
     certificate: bytes | None = None
     revoked: int | None = None
     reason: int | None = None
+    replies: StatusReply | None = None
 
     def at(self, vault_id: int, name: str, version: str) -> Issued:
         """The entry with the place where the certificate is kept."""

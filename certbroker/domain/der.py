@@ -14,11 +14,13 @@ _INTEGER: Final = 0x02
 _BIT_STRING: Final = 0x03
 _OCTET_STRING: Final = 0x04
 _OBJECT_IDENTIFIER: Final = 0x06
+_ENUMERATED: Final = 0x0A
 _UTC_TIME: Final = 0x17
 _GENERALIZED_TIME: Final = 0x18
 _SEQUENCE: Final = 0x30
 _SET: Final = 0x31
 _CONTEXT: Final = 0xA0
+_PRIMITIVE_CONTEXT: Final = 0x80
 
 TRUE: Final = b"\x01\x01\xff"
 NULL: Final = b"\x05\x00"
@@ -44,6 +46,11 @@ def tagged(number: int, part: bytes) -> bytes:
     return _value(_CONTEXT | number, part)
 
 
+def tagged_null(number: int) -> bytes:
+    """A NULL under an implicit context-specific tag."""
+    return bytes((_PRIMITIVE_CONTEXT | number, 0))
+
+
 def octet_string(octets: bytes) -> bytes:
     """An OCTET STRING."""
     return _value(_OCTET_STRING, octets)
@@ -59,6 +66,11 @@ def unsigned(number: int) -> bytes:
     return _value(_INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big"))
 
 
+def enumerated(number: int) -> bytes:
+    """An ENUMERATED of less than 128."""
+    return bytes((_ENUMERATED, 1, number))
+
+
 def object_identifier(dotted: str) -> bytes:
     """An OBJECT IDENTIFIER that is written with dots."""
     first, second, *others = map(int, dotted.split("."))
@@ -67,8 +79,12 @@ def object_identifier(dotted: str) -> bytes:
 
 def time(moment: datetime) -> bytes:
     """A moment in UTC, to the second, in the form that RFC 5280 section 4.1.2.5 has for its year."""
-    written = b"%04d%02d%02d%02d%02d%02dZ" % moment.timetuple()[:6]
-    return _value(_UTC_TIME, written[2:]) if moment.year < 2050 else _value(_GENERALIZED_TIME, written)
+    return _value(_UTC_TIME, _written(moment)[2:]) if moment.year < 2050 else generalized_time(moment)
+
+
+def generalized_time(moment: datetime) -> bytes:
+    """A moment in UTC, to the second, as GeneralizedTime."""
+    return _value(_GENERALIZED_TIME, _written(moment))
 
 
 def subject_public_key(info: bytes) -> bytes:
@@ -88,6 +104,10 @@ def elements(encoded: bytes) -> list[bytes]:
         found.append(encoded[position:following])
         position = following
     return found
+
+
+def _written(moment: datetime) -> bytes:
+    return b"%04d%02d%02d%02d%02d%02dZ" % moment.timetuple()[:6]
 
 
 def _bounds(encoded: bytes, position: int) -> tuple[int, int]:

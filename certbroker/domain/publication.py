@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
+
+from certbroker.domain.backoff import fraction
 
 # At the latest after so long every CA is looked at, whatever was planned: a clock may have been wrong when it was.
 LONGEST_WAIT: Final = timedelta(hours=1)
@@ -50,13 +51,16 @@ class RevocationList(Struct, frozen=True):
         return self.act_at <= now and self.this_update + self.pause <= now
 
 
-@dataclass(frozen=True, slots=True)
-class StatusReply:
-    """The OCSP replies about one certificate that are published, by the hash that names it."""
+class StatusReply(Struct, frozen=True):
+    """The OCSP replies about one certificate that are published, by the hash that names it.
+
+    `act_at` is when the next ones are due.
+    """
 
     this_update: datetime
     next_update: datetime
-    by_hash: dict[str, bytes] = field(repr=False)
+    act_at: datetime
+    by_hash: dict[str, bytes]
 
 
 class DueReply(Struct, frozen=True):
@@ -92,6 +96,11 @@ class PublishingState(Struct, frozen=True):
     next_update: datetime | None
     since: datetime | None
     problem: str | None
+
+
+def renewed_at(seed: str, now: datetime, next_update: datetime) -> datetime:
+    """When the next one is due: after two fifths to a half of the time, by the seed, so that not all come at once."""
+    return now + (next_update - now) * (0.4 + 0.1 * fraction(seed))
 
 
 def fresh_for(next_update: datetime, now: datetime) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from cryptography import x509
@@ -17,13 +17,14 @@ class Signer:
     """A CA that can sign. `path` has its certificate first, then those of its issuers; the root is the last, if known.
 
     `url` is where this broker publishes what belongs to its CAs, without a final slash; None where it publishes
-    nothing. The key signs by its abstract type only: it may be in an HSM.
+    nothing. An OCSP reply of it holds for `ocsp_life`. The key signs by its abstract type only: it may be in an HSM.
     """
 
     authority: Authority
     path: tuple[x509.Certificate, ...]
     key: SigningKey = field(repr=False)
-    url: str | None = None
+    url: str | None
+    ocsp_life: timedelta
 
     @property
     def certificate(self) -> x509.Certificate:

@@ -142,8 +142,8 @@ class Authorities:
         self._publications.soon(authority, now)
 
     def record(self, issued: Issued) -> None:
-        """Enter a certificate into its CA's ledger, and have it published that it is good. An entry that is there stays
-        as it is.
+        """Enter a certificate into its CA's ledger, and publish that it is good, or have that done. An entry that is
+        there stays as it is.
         """
         _RECORD.run(
             self._cursor,
@@ -160,7 +160,7 @@ class Authorities:
             revoked=issued.revoked,
             reason=issued.reason,
         )
-        self._publications.issued(issued.authority, issued.serial)
+        self._publications.issued(issued.authority, issued.serial, issued.replies)
 
     def issued(self, authority: str, serial: str) -> Issued | None:
         """The entry of a certificate."""

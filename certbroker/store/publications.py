@@ -74,7 +74,7 @@ _ENTRIES = Statement(
 
 _REPLY = and_(col(_s.authority) == bindparam("authority"), col(_s.serial) == bindparam("serial"))
 _ADD_REPLY = insertion(_s, once=True)
-_GET_REPLY = Statement(choose(_s.this_update, _s.next_update, _s.sha1, _s.sha256).where(_REPLY))
+_GET_REPLY = Statement(choose(_s.this_update, _s.next_update, _s.act_at, _s.sha1, _s.sha256).where(_REPLY))
 _TOUCH_REPLY = Statement(update(_s).where(_REPLY).values(act_at=bindparam("soon"), fence=col(_s.fence) + 1))
 _REPLY_DUE = or_(col(_s.act_at) <= bindparam("now"), col(_s.act_at) > bindparam("latest"))
 _DUE_REPLIES = Statement(
@@ -149,20 +149,21 @@ class Publications:
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 
-    def issued(self, authority: str, serial: str) -> None:
-        """A certificate has been issued: replies about it are due at once."""
+    def issued(self, authority: str, serial: str, replies: StatusReply | None) -> None:
+        """A certificate has been issued: these are the replies about it, or else they are due at once."""
+        act_at = 0 if replies is None else micros(replies.act_at)
         _ADD_REPLY.run(
             self._cursor,
             authority=authority,
             serial=serial,
-            this_update=None,
-            next_update=None,
-            act_at=0,
+            this_update=replies and micros(replies.this_update),
+            next_update=replies and micros(replies.next_update),
+            act_at=act_at,
             fence=0,
-            sha1=None,
-            sha256=None,
+            sha1=replies and replies.by_hash["sha1"],
+            sha256=replies and replies.by_hash["sha256"],
         )
-        _SOON.run(self._cursor, id=authority, soon=0)
+        _SOON.run(self._cursor, id=authority, soon=act_at)
 
     def revoked(self, authority: str, shard: int, serial: str, now: datetime) -> None:
         """A certificate has been revoked: its list and the replies about it are due."""
@@ -257,7 +258,7 @@ class Publications:
         row = _GET_REPLY.one(self._cursor, authority=authority, serial=serial)
         if row is None or row[0] is None:
             return None
-        return StatusReply(moment(row[0]), moment(row[1]), {"sha1": row[2], "sha256": row[3]})
+        return StatusReply(moment(row[0]), moment(row[1]), moment(row[2]), {"sha1": row[3], "sha256": row[4]})
 
     def due_replies(self, authority: str, now: datetime, latest: datetime, count: int) -> list[DueReply]:
         """Certificates of a CA about which replies are due, or are planned for after `latest`."""
@@ -269,7 +270,7 @@ class Publications:
         row = _NEXT_REPLY.one(self._cursor, authority=authority)
         return None if row is None else moment(row[0])
 
-    def put_reply(self, authority: str, due: DueReply, reply: StatusReply, act_at: datetime) -> None:
+    def put_reply(self, authority: str, due: DueReply, reply: StatusReply) -> None:
         """Publish replies about a certificate, unless it has been revoked meanwhile."""
         _PUT_REPLY.run(
             self._cursor,
@@ -278,7 +279,7 @@ class Publications:
             seen=due.fence,
             new_this_update=micros(reply.this_update),
             new_next_update=micros(reply.next_update),
-            new_act_at=micros(act_at),
+            new_act_at=micros(reply.act_at),
             new_sha1=reply.by_hash["sha1"],
             new_sha256=reply.by_hash["sha256"],
         )

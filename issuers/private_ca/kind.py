@@ -95,7 +95,7 @@ class PrivateCAIssuer:
         life = add_months(now, policy.validity_months) - now
         prepared = prepare_leaf(signer, profile, parse_subject(policy.subject), sans, key, now, life)
         certificate = sign(lint(prepared))
-        return certificate, entry_of(signer, certificate, prepared, profile.name)
+        return certificate, entry_of(signer, certificate, prepared, profile.name, now)
 
 
 @lru_cache(maxsize=64)

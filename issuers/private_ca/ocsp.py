@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -13,22 +13,19 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from certbroker.domain.keys import SigningKey
-from certbroker.domain.signing import scheme_of
+from certbroker.domain import der
+from certbroker.domain.authority import serial_text
+from certbroker.domain.publication import StatusReply, renewed_at
+from certbroker.domain.signing import signed
+from certbroker.ports.authority import Signer
+from issuers.private_ca.prepare import holds_from, holds_until
 
 # By which a client may name a certificate (RFC 6960 section 4.1.1). Nearly all of them use SHA-1.
 _HASHES: Final = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256()}  # noqa: S303  # It names, and protects nothing.
 ALGORITHMS: Final = tuple(_HASHES)
 
-_REASONS: Final = {
-    1: x509.ReasonFlags.key_compromise,
-    2: x509.ReasonFlags.ca_compromise,
-    3: x509.ReasonFlags.affiliation_changed,
-    4: x509.ReasonFlags.superseded,
-    5: x509.ReasonFlags.cessation_of_operation,
-    9: x509.ReasonFlags.privilege_withdrawn,
-    10: x509.ReasonFlags.aa_compromise,
-}
+_IDENTIFIERS: Final = {"sha1": "1.3.14.3.2.26", "sha256": "2.16.840.1.101.3.4.2.1"}
+_BASIC: Final = der.object_identifier("1.3.6.1.5.5.7.48.1.1")
 
 
 class Malformed(Exception):
@@ -50,23 +47,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a certificate stands: `revoked` is when it was, None while it is good. Times are in whole seconds."""
+    """How a certificate stands: `revoked` is when it was, None while it is good; `reason` is its CRLReason."""
 
     serial: int
-    this_update: datetime
-    next_update: datetime
     revoked: datetime | None = None
     reason: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Responder:
-    """A CA that signs replies about its certificates itself, and needs no certificate in them for that."""
-
-    issuer: x509.Certificate
-    key: SigningKey = field(repr=False)
-    names: Mapping[str, tuple[str, bytes, bytes]]
-    """What `issuer_hashes` says of it."""
 
 
 def read(request: bytes) -> Question:
@@ -91,24 +76,55 @@ def issuer_hashes(issuer: x509.Certificate) -> dict[str, tuple[str, bytes, bytes
     return found
 
 
-def reply(responder: Responder, standing: Standing, algorithm: str) -> bytes:
-    """A signed reply in DER for those who name the certificate by that hash. Raises what the key raises."""
-    _, name, key = responder.names[algorithm]
-    revoked = standing.revoked is not None
-    builder = ocsp.OCSPResponseBuilder().add_response_by_hash(
-        name,
-        key,
-        standing.serial,
-        _HASHES[algorithm],
-        ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD,
-        standing.this_update,
-        standing.next_update,
-        standing.revoked,
-        _REASONS.get(standing.reason or 0) if revoked else None,
+def replies(signer: Signer, standing: Standing, now: datetime) -> StatusReply:
+    """Signed replies about a certificate for as long as the CA's hold, one for each hash that clients name it by.
+
+    They are signed by the CA itself, so there is no certificate in them. Raises what the key raises.
+    """
+    this_update = holds_from(signer, now)
+    if standing.revoked is not None:
+        # What is said holds from the revocation on, and not before.
+        this_update = max(this_update, min(standing.revoked, now).replace(microsecond=0))
+    next_update = holds_until(signer, now + signer.ocsp_life)
+    responder, issuers = _named(signer.certificate)
+    produced, serial = der.generalized_time(now), der.unsigned(standing.serial)
+    said = (
+        _status(standing),
+        der.generalized_time(this_update),
+        der.tagged(0, der.generalized_time(next_update)),
     )
-    # RFC 5019 section 2.2.1: by the key, which is shorter than the name.
-    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, responder.issuer)
-    return builder.sign(responder.key, scheme_of(responder.key).digest).public_bytes(Encoding.DER)
+    bodies = {
+        name: der.sequence(responder, produced, der.sequence(der.sequence(der.sequence(issuer, serial), *said)))
+        for name, issuer in issuers.items()
+    }
+    signed_bodies = {name: _successful(signed(body, signer.key)) for name, body in bodies.items()}
+    act_at = renewed_at(serial_text(standing.serial), now, next_update)
+    return StatusReply(this_update, next_update, act_at, signed_bodies)
+
+
+@lru_cache(maxsize=64)
+def _named(issuer: x509.Certificate) -> tuple[bytes, dict[str, bytes]]:
+    """A ResponderID for the CA, and how a CertID names it by each hash, in DER but for the header of the SEQUENCE."""
+    names = issuer_hashes(issuer)
+    # RFC 5019 section 2.2.1: by the key, which is shorter than the name. RFC 6960 section 4.2.1: by its SHA-1.
+    responder = der.tagged(2, der.octet_string(names["sha1"][2]))
+    algorithms = {name: der.sequence(der.object_identifier(dotted), der.NULL) for name, dotted in _IDENTIFIERS.items()}
+    return responder, {
+        name: algorithms[name] + der.octet_string(subject) + der.octet_string(key)
+        for name, subject, key in names.values()
+    }
+
+
+def _status(standing: Standing) -> bytes:
+    """The CertStatus (RFC 6960 section 4.2.1). `unspecified` is left out, as in a CRL."""
+    if standing.revoked is None:
+        return der.tagged_null(0)
+    reason = der.tagged(0, der.enumerated(standing.reason)) if standing.reason else b""
+    return der.tagged(1, der.generalized_time(standing.revoked) + reason)
+
+
+def _successful(basic: bytes) -> bytes:
+    return der.sequence(der.enumerated(0), der.tagged(0, der.sequence(_BASIC, der.octet_string(basic))))
 
 
 def _unsuccessful(status: ocsp.OCSPResponseStatus) -> bytes:

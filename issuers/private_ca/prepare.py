@@ -166,9 +166,7 @@ def _of_ca(wanted: CASubject, public: bytes) -> list[bytes]:
 def _validity(signer: Signer, now: datetime, life: timedelta, most: timedelta | None) -> tuple[datetime, datetime]:
     """From when until when. Nothing outlives its issuer, and backdating does not lengthen what a profile allows."""
     certificate = signer.certificate
-    whole = now.replace(microsecond=0)
-    start = max(whole - BACKDATE, certificate.not_valid_before_utc)
-    end = min(whole + life, certificate.not_valid_after_utc)
+    start, end = holds_from(signer, now), holds_until(signer, now + life)
     if most is not None:
         end = min(end, start + most)
     if end <= now:
@@ -177,6 +175,16 @@ def _validity(signer: Signer, now: datetime, life: timedelta, most: timedelta | 
             f"`certbroker ca renew {signer.authority.name}`."
         )
     return start, end
+
+
+def holds_from(signer: Signer, now: datetime) -> datetime:
+    """From when on something holds that the CA says now: clocks of those who check may be slow."""
+    return max(now.replace(microsecond=0) - BACKDATE, signer.certificate.not_valid_before_utc)
+
+
+def holds_until(signer: Signer, end: datetime) -> datetime:
+    """Until then, or for as long as the CA's own certificate is valid."""
+    return min(end.replace(microsecond=0), signer.certificate.not_valid_after_utc)
 
 
 # The same for every certificate of a CA, but for the shard.

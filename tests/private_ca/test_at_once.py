@@ -11,8 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec.structs import replace
 
 from certbroker.domain import operation as states
+from certbroker.domain.authority import Issued
 from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Changes
 from certbroker.domain.policy import CertificatePolicy
@@ -72,7 +74,36 @@ def test_a_small_request_is_signed_at_once_and_in_the_ledger(site: Site) -> None
     signed = _sign(site, SigningWish(_request(), {"profile": "server"}))
 
     assert signed is not None
-    assert site.core.broker.outside_requests.issued(site.vault, "issuing", signed.entry.serial) == signed.entry
+    entry = site.core.broker.outside_requests.issued(site.vault, "issuing", signed.entry.serial)
+    assert replace(signed.entry, replies=None) == entry
+
+
+def test_there_is_an_answer_about_a_certificate_before_anybody_has_it(site: Site) -> None:
+    _, issuing = site.two()
+    site.issuer()
+    _create(site)
+    signed = _sign(site, SigningWish(_request(), {"profile": "server"}))
+    assert signed is not None
+
+    serials = [entry.serial for entry in _ledger(site)]
+    publications = site.core.broker.store.glance().publications
+    replies = [publications.reply(issuing.id, serial) for serial in serials]
+
+    assert 2 == len(replies)
+    assert signed.entry.serial in serials
+    now = site.core.broker.clock.now()
+    for reply in replies:
+        assert reply is not None
+        assert now < reply.act_at < reply.next_update
+        assert {"sha1", "sha256"} == set(reply.by_hash)
+
+
+def test_the_engine_signs_the_answers_of_a_slow_key(site: Site) -> None:
+    site.two("RSA-2048")
+    wish = SigningWish(_request(), {"profile": "server"})
+    signed = site.core.broker.outside_requests.sign(site.caller, site.vault, "issuing", wish)
+
+    assert signed.entry.replies is None
 
 
 @pytest.mark.parametrize("key", ["P-256", "RSA-2048"])
@@ -92,6 +123,10 @@ def _request(count: int = 1) -> bytes:
 def _create(site: Site) -> Operation:
     certificates = site.core.broker.certificates
     return _run(site, certificates.create_soon(site.caller, site.vault, "www", lambda stored: POLICY, Changes()))
+
+
+def _ledger(site: Site) -> list[Issued]:
+    return list(site.core.broker.outside_requests.ledger(site.vault, "issuing", "", "", 10).items)
 
 
 def _sign(site: Site, wish: SigningWish) -> SignedRequest | None:

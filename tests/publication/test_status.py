@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponseStatus
 
+from certbroker.domain import der
 from certbroker.domain.authority import KEY_KINDS, serial_text
+from issuers.private_ca.ocsp import Standing, replies
 from tests.support.judges import lint_ocsp
 from tests.support.publishing_bench import DAY, PublishingBench, certificate_of, request_for
 
@@ -69,6 +71,36 @@ def test_a_revocation_without_a_reason_has_none(bench: PublishingBench) -> None:
     assert None is bench.status(ca, leaf).revocation_reason
     (entry,) = bench.crl(ca)
     assert 0 == len(entry.extensions)
+
+
+@pytest.mark.parametrize("reason", [None, 0, 1, 4, 10])
+def test_a_reply_is_what_the_librarys_builder_makes(bench: PublishingBench, reason: int | None) -> None:
+    signer, now = bench.signers.open(bench.ca("ca")), bench.clock.now()
+    revoked = None if reason is None else now.replace(microsecond=0) - MINUTE
+    made = replies(signer, Standing(7 << 100, revoked, reason), now)
+
+    for content in made.by_hash.values():
+        ours = ocsp.load_der_ocsp_response(content)
+        built = (
+            ocsp.OCSPResponseBuilder()
+            .add_response_by_hash(
+                ours.issuer_name_hash,
+                ours.issuer_key_hash,
+                7 << 100,
+                ours.hash_algorithm,
+                OCSPCertStatus.GOOD if revoked is None else OCSPCertStatus.REVOKED,
+                made.this_update,
+                made.next_update,
+                revoked,
+                ours.revocation_reason,
+            )
+            .responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
+            .sign(signer.key, hashes.SHA256())
+        )
+        verify(ours, signer.certificate)
+        # The builder takes the time from the machine's clock.
+        times = [der.generalized_time(each.produced_at_utc) for each in (built, ours)]
+        assert ours.tbs_response_bytes == built.tbs_response_bytes.replace(*times)
 
 
 def test_replies_follow_a_revocation_at_once_and_hold_for_a_while(bench: PublishingBench) -> None:

@@ -27,7 +27,7 @@ from certbroker.domain.policy import SubjectAlternativeNames, parse_subject
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.services.objects.vaults import Vaults
 from certbroker.services.pki.authorities import Authorities, NewAuthority
-from certbroker.services.pki.publishing import Lives, Publishing
+from certbroker.services.pki.publishing import Publishing
 from certbroker.services.pki.signers import Signers
 from certbroker.store.published_files import PublishedFiles
 from certbroker.unsealing import open_seal
@@ -62,10 +62,13 @@ class PublishingBench:
         vaults = Vaults(self.store, seal, self.clock)
         vaults.ensure_system()
         self.vault = vaults.find("authorities") if again else vaults.create(CALLER, "authorities")
-        self.signers = Signers(self.store, seal, keystore, url)
+        crl_life, ocsp_life = (
+            timedelta(hours=configuration.pki.crl_hours),
+            timedelta(hours=configuration.pki.ocsp_hours),
+        )
+        self.signers = Signers(self.store, seal, keystore, url, ocsp_life)
         self.authorities = Authorities(self.store, seal, keystore, self.clock, self.signers)
-        lives = Lives(timedelta(hours=configuration.pki.crl_hours), timedelta(hours=configuration.pki.ocsp_hours))
-        self.publishing = Publishing(self.store, self.signers, self.clock, PublishedFiles(self.directory), lives)
+        self.publishing = Publishing(self.store, self.signers, self.clock, PublishedFiles(self.directory), crl_life)
         self.app = PublicationApp(publications_of(foundation), self.clock)
 
     def ca(self, name: str, key: str = "P-256", parent: str | None = None, shards: int = 1) -> Authority:

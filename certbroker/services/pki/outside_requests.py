@@ -102,7 +102,7 @@ class OutsideRequests:
         prepared = prepare_leaf(signer, profile, subject, request.sans, request.key, now, life)
         certificate = sign(lint(prepared))
         x509.load_der_x509_certificate(certificate).verify_directly_issued_by(signer.certificate)
-        entry = entry_of(signer, certificate, prepared, profile.name)
+        entry = entry_of(signer, certificate, prepared, profile.name, now)
         entry = replace(entry, vault_id=vault.id, certificate=certificate)
         digest = key_digest(prepared.public)
         path = f"/authorities/{signer.authority.name}/issued/{entry.serial}"

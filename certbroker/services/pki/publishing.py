@@ -17,9 +17,16 @@ import structlog
 from msgspec.structs import replace
 
 from certbroker.domain.authority import Authority
-from certbroker.domain.backoff import doubled, fraction
+from certbroker.domain.backoff import doubled
 from certbroker.domain.errors import BrokerError
-from certbroker.domain.publication import LONGEST_WAIT, DueReply, PublishingProblem, RevocationList, StatusReply
+from certbroker.domain.publication import (
+    LONGEST_WAIT,
+    DueReply,
+    PublishingProblem,
+    RevocationList,
+    StatusReply,
+    renewed_at,
+)
 from certbroker.failpoints import failpoint
 from certbroker.ports.authority import Signer
 from certbroker.ports.clock import Clock
@@ -29,8 +36,8 @@ from certbroker.store.published_files import PublishedFiles
 from certbroker.store.transaction import SQLTransaction
 from issuers.private_ca import crl, ocsp
 from issuers.private_ca.crl import Frame
-from issuers.private_ca.ocsp import Responder, Standing
-from issuers.private_ca.prepare import BACKDATE
+from issuers.private_ca.ocsp import Standing
+from issuers.private_ca.prepare import holds_from, holds_until
 from issuers.private_ca.urls import publication_urls
 
 # Longer than a list of many millions takes, or an HSM that answers at all.
@@ -48,14 +55,6 @@ _log = structlog.get_logger("certbroker.publishing")
 
 
 @dataclass(frozen=True, slots=True)
-class Lives:
-    """For how long what is published holds: a CRL, of a CA that says nothing else, and an OCSP reply."""
-
-    crl: timedelta
-    ocsp: timedelta
-
-
-@dataclass(frozen=True, slots=True)
 class Turn:
     """A CA that has been claimed, with its lease."""
 
@@ -65,7 +64,7 @@ class Turn:
 
 
 class Publishing:
-    """Makes what is published."""
+    """Makes what is published. A CRL holds for `crl_life` where its CA has no time of its own."""
 
     def __init__(
         self,
@@ -73,13 +72,13 @@ class Publishing:
         signers: Signers,
         clock: Clock,
         files: PublishedFiles,
-        lives: Lives,
+        crl_life: timedelta,
     ) -> None:
         self._store = store
         self._signers = signers
         self._clock = clock
         self._files = files
-        self._lives = lives
+        self._usual_crl_life = crl_life
 
     def claim(self, count: int, busy: frozenset[str]) -> list[Turn]:
         """Take CAs that have something to publish, but for those that are being worked on. Nothing where this broker
@@ -162,9 +161,8 @@ class Publishing:
     def _sign(self, signer: Signer, wanted: RevocationList, places: list[str], now: datetime) -> RevocationList:
         authority = signer.authority
         last = wanted.this_update
-        this_update = _since(signer, now)
-        life = self._crl_life(authority)
-        next_update = _until(signer, now + life)
+        this_update = holds_from(signer, now)
+        next_update = holds_until(signer, now + self._crl_life(authority))
         # RFC 5280 section 3.3: a certificate that has expired leaves the list once it has been on one afterwards.
         since = this_update if last is None else min(last, this_update)
         frame = Frame(signer.certificate, signer.key, wanted.number, this_update, next_update, places)
@@ -179,12 +177,12 @@ class Publishing:
             this_update=this_update,
             next_update=next_update,
             partial=bool(places),
-            act_at=_half(authority.id, now, next_update),
+            act_at=renewed_at(authority.id, now, next_update),
         )
 
     def _crl_life(self, authority: Authority) -> timedelta:
         hours = authority.settings.crl_hours
-        return self._lives.crl if hours is None else timedelta(hours=hours)
+        return self._usual_crl_life if hours is None else timedelta(hours=hours)
 
     def _has_twin(self, authority: Authority) -> bool:
         """Whether another generation publishes as an issuer of the same name with the same key."""
@@ -199,36 +197,20 @@ class Publishing:
     def _replies(self, signer: Signer) -> bool:
         """Sign OCSP replies that are due, for a while; whether there are more."""
         authority = signer.authority
-        responder = Responder(signer.certificate, signer.key, ocsp.issuer_hashes(signer.certificate))
         end = time.monotonic() + _TURN_SECONDS
         while True:
             now = self._clock.now()
-            latest = now + self._lives.ocsp
+            latest = now + signer.ocsp_life
             due = self._store.glance().publications.due_replies(authority.id, now, latest, _REPLIES)
-            signed = [(each, self._reply(signer, responder, each, now)) for each in due]
+            signed = [(each, _reply(signer, each, now)) for each in due]
             failpoint("publishing.signed")
             if due:
-                self._store.write(partial(_put_replies, authority.id, signed, now, now + self._lives.ocsp / 2))
+                self._store.write(partial(_put_replies, authority.id, signed, now + signer.ocsp_life / 2))
                 failpoint("publishing.published")
             if len(due) < _REPLIES:
                 return False
             if time.monotonic() > end:
                 return True
-
-    def _reply(self, signer: Signer, responder: Responder, due: DueReply, now: datetime) -> StatusReply | None:
-        """Replies about a certificate; None when it has expired, for then nobody asks about it any more."""
-        if due.not_after is None or due.not_after <= now.timestamp():
-            return None
-        revoked = None if due.revoked is None else datetime.fromtimestamp(due.revoked, UTC)
-        this_update = _since(signer, now)
-        if revoked is not None:
-            # What is said holds from the revocation on, and not before.
-            this_update = max(this_update, min(revoked, now.replace(microsecond=0)))
-        next_update = _until(signer, now + self._lives.ocsp)
-        standing = Standing(int(due.serial, 16), this_update, next_update, revoked, due.reason)
-        return StatusReply(
-            this_update, next_update, {each: ocsp.reply(responder, standing, each) for each in ocsp.ALGORITHMS}
-        )
 
     def _put_off(self, turn: Turn, error: Exception) -> None:
         """Note what is wrong, and try again later."""
@@ -259,16 +241,23 @@ def _lists(transaction: SQLTransaction, authority: Authority, now: datetime) -> 
     return lists
 
 
+def _reply(signer: Signer, due: DueReply, now: datetime) -> StatusReply | None:
+    """Replies about a certificate; None when it has expired, for then nobody asks about it any more."""
+    if due.not_after is None or due.not_after <= now.timestamp():
+        return None
+    revoked = None if due.revoked is None else datetime.fromtimestamp(due.revoked, UTC)
+    return ocsp.replies(signer, Standing(int(due.serial, 16), revoked, due.reason), now)
+
+
 def _put_replies(
     authority: str,
     signed: Sequence[tuple[DueReply, StatusReply | None]],
-    now: datetime,
     later: datetime,
     transaction: SQLTransaction,
 ) -> None:
     for due, reply in signed:
         if reply is not None:
-            transaction.publications.put_reply(authority, due, reply, _half(due.serial, now, reply.next_update))
+            transaction.publications.put_reply(authority, due, reply)
         elif due.not_after is None:
             transaction.publications.drop_reply(authority, due.serial)
         else:
@@ -288,20 +277,6 @@ def _places(signer: Signer, shard: int) -> list[str]:
     place = publication_urls(signer.url, signer.authority.id, shard).crl
     # What was issued before the CA had several lists names the one without a number.
     return [publication_urls(signer.url, signer.authority.id).crl, place] if shard == 0 else [place]
-
-
-def _since(signer: Signer, now: datetime) -> datetime:
-    """Clocks of those who check may be slow, so a list and a reply hold from a little earlier on."""
-    return max(now.replace(microsecond=0) - BACKDATE, signer.certificate.not_valid_before_utc)
-
-
-def _until(signer: Signer, end: datetime) -> datetime:
-    return min(end.replace(microsecond=0), signer.certificate.not_valid_after_utc)
-
-
-def _half(seed: str, now: datetime, next_update: datetime) -> datetime:
-    """When the next one is due: after two fifths to a half of the time, so that not all come at once."""
-    return now + (next_update - now) * (0.4 + 0.1 * fraction(seed))
 
 
 def _with_breaks(batches: Iterator[list[tuple[str, int, int | None]]]) -> Iterator[list[tuple[str, int, int | None]]]:

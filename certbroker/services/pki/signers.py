@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
@@ -29,14 +29,17 @@ _LONGEST_PATH: Final = 16
 class Signers:
     """Opens CAs, and keeps the last few open: unsealing and parsing a key costs more than signing with it.
 
-    `url` is where this broker publishes what belongs to its CAs, if it does.
+    `url` is where this broker publishes what belongs to its CAs, if it does; an OCSP reply holds for `ocsp_life`.
     """
 
-    def __init__(self, store: SQLiteStore, seal: Seal, keystore: KeyStore, url: str | None = None) -> None:
+    def __init__(
+        self, store: SQLiteStore, seal: Seal, keystore: KeyStore, url: str | None, ocsp_life: timedelta
+    ) -> None:
         self._store = store
         self._seal = seal
         self._keystore = keystore
         self.url = url
+        self._ocsp_life = ocsp_life
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Signer] = OrderedDict()
 
@@ -84,7 +87,7 @@ class Signers:
             with self._store.read() as transaction:
                 path = path_of(transaction, authority)
                 key = self._key(transaction, authority)
-            opened = Signer(authority, path, key, self.url)
+            opened = Signer(authority, path, key, self.url, self._ocsp_life)
         with self._lock:
             self._open[authority.id] = opened
             self._open.move_to_end(authority.id)

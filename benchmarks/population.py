@@ -18,8 +18,9 @@ from benchmarks.simulation.ca import SimulatedCA
 from benchmarks.simulation.issuer import SimulatedKind
 from benchmarks.simulation.site import BrokerClock, Site
 from benchmarks.simulation.world import DAY, LIVES, SILENT, SUGGESTING, Wanted
-from certbroker.app import Core, lay_foundation, unseal
+from certbroker.app import Core, unseal
 from certbroker.config import build
+from certbroker.foundation import lay_foundation
 from certbroker.ports.issuer import IssuerKind
 from certbroker.services.issuers.registered_domains import registered_domain
 from certbroker.store.moments import micros as _micros

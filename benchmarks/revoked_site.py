@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from benchmarks.simulation.ca import SimulatedCA
 from benchmarks.simulation.issuer import SimulatedKind
 from benchmarks.simulation.world import DAY
-from certbroker.app import Core, lay_foundation
+from certbroker.app import Core
 from certbroker.config import build
 from certbroker.domain import chain as chains
 from certbroker.domain.audit import Caller
@@ -31,6 +31,7 @@ from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.domain.renewal import Trigger, Wish
+from certbroker.foundation import lay_foundation
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.process import Application
 from certbroker.services.issuance.completion import Completion, store

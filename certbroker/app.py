@@ -1,46 +1,31 @@
-"""The composition root: what the broker is put together from. It and `process` alone name concrete classes."""
+"""The composition root: what the broker is put together from."""
 
 from __future__ import annotations
 
-import fcntl
 import secrets
-import time
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from typing import IO, Final
 from urllib.parse import urlsplit
 
-from certbroker import notify
-from certbroker.config import Configuration, ConfigurationError, DNSLexiconSection, DNSUpdateSection, split_address
-from certbroker.deploy import LocalDeployer, Target
-from certbroker.domain.discovery import targets
-from certbroker.domain.revocation_sources import Named
-from certbroker.egress import EgressPolicy, HTTPEgress, OutsideDNS, TLSProbe
+from certbroker import configured, notify
+from certbroker.config import Configuration, split_address
+from certbroker.egress import HTTPEgress, TLSProbe
+from certbroker.foundation import Foundation, lay_foundation
 from certbroker.keystore.seal import EnvelopeSeal
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.mailing import mail_server
 from certbroker.notify.mail import try_out
-from certbroker.ports.clock import Clock
-from certbroker.ports.deployer import Deployer
-from certbroker.ports.dns import DNS
-from certbroker.ports.issuer import DNSPublisher, IssuerKind
+from certbroker.ports.issuer import IssuerKind
 from certbroker.ports.notifier import NotifierResources
 from certbroker.services.broker import Broker
 from certbroker.services.deployment.deployments import Deployments
-from certbroker.services.deployment.endpoints import LEASE as LOOK_LEASE
 from certbroker.services.deployment.endpoints import Endpoints
-from certbroker.services.discovery.discoveries import Discoveries, DiscoveryPlan
-from certbroker.services.discovery.tasks import LEASE as DISCOVERY_LEASE
+from certbroker.services.discovery.discoveries import Discoveries
 from certbroker.services.discovery.tasks import DiscoveryTasks
 from certbroker.services.drills.drills import Drills
 from certbroker.services.health.doctor import Doctor
-from certbroker.services.health.meters import Meters
-from certbroker.services.health.pulse import Pulse
-from certbroker.services.health.readiness import Readiness
 from certbroker.services.health.status import Status
 from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.identity.access import Access
@@ -71,52 +56,13 @@ from certbroker.services.pki.publishing import Publishing
 from certbroker.services.pki.signers import Signers
 from certbroker.services.pki.successions import Successions
 from certbroker.services.renewal.lifecycles import Lifecycles
-from certbroker.services.renewal.renewals import LEASE, Renewals
-from certbroker.services.revocation.findings import RevocationFindings
-from certbroker.services.revocation.lists import RevocationLists
+from certbroker.services.renewal.renewals import Renewals
 from certbroker.services.revocation.revocations import Revocations
-from certbroker.services.revocation.sources import LEASE as SOURCE_LEASE
-from certbroker.services.revocation.sources import RevocationSources, WatchSettings
-from certbroker.services.revocation.watching import LEASE as WATCH_LEASE
-from certbroker.services.revocation.watching import Watching
 from certbroker.services.seal_rotation import SealRotation
-from certbroker.store import migrations
-from certbroker.store.database import SQLiteStore
 from certbroker.store.published_files import PublishedFiles
-from certbroker.store.transaction import SQLTransaction
-from certbroker.unsealing import open_seal, setting
+from certbroker.unsealing import open_seal
 from certbroker.web.hosts import Hosts
 from issuers import Kinds
-
-# Linux counts the time in which the machine sleeps in one clock only.
-_PASSED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def passed(self) -> timedelta:
-        return timedelta(seconds=time.clock_gettime(_PASSED))
-
-
-@dataclass(frozen=True, slots=True)
-class Foundation:
-    """What is there whether or not the seal can be opened: the database."""
-
-    configuration: Configuration
-    store: SQLiteStore
-    clock: Clock
-    tenant: str
-    lock: IO[str]
-    meters: Meters
-    readiness: Readiness
-
-    def close(self) -> None:
-        self.store.close()
-        self.lock.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +94,6 @@ def open_core(configuration: Configuration) -> Core:
         raise
 
 
-def lay_foundation(configuration: Configuration, upgrade: Callable[[Path], object] = migrations.upgrade) -> Foundation:
-    """Open the database alone, which `upgrade` brings up to date. Raises ConfigurationError."""
-    directory = configuration.data.directory
-    lock = _lock(directory)
-    database = directory / "certbroker.db"
-    upgrade(database)
-    store = SQLiteStore(database, secrets.token_hex(8))
-    # Nobody else has the directory open, so whoever held a lease is dead.
-    clock = SystemClock()
-    store.write(lambda transaction: _release_leases(transaction, clock.now()))
-    tenant = setting(store, "tenant", lambda: str(uuid.uuid4()))
-    pulse = Pulse()
-    readiness = Readiness(store, directory, pulse)
-    return Foundation(configuration, store, clock, tenant, lock, Meters(store, pulse), readiness)
-
-
 def unseal(
     foundation: Foundation,
     authority: str | None = None,
@@ -183,8 +113,8 @@ def unseal(
     vaults.ensure_system()
     rotation = SealRotation(store, seal, clock)
     rotation.reseal()
-    policy = _egress_policy(configuration)
-    egress, names = HTTPEgress(policy), _names(configuration, policy)
+    policy = configured.egress_policy(configuration)
+    egress, names = HTTPEgress(policy), configured.outside_dns(configuration, policy)
     # Where CAs look for answers to http-01, and where they publish CRLs, there is no TLS; private addresses stay out of
     # reach.
     reach = HTTPEgress(replace(policy, plain_http_hosts=("*",)))
@@ -200,7 +130,7 @@ def unseal(
     crl_life, ocsp_life = timedelta(hours=configuration.pki.crl_hours), timedelta(hours=configuration.pki.ocsp_hours)
     signers = Signers(store, seal, keystore, publication or publication_of(configuration), ocsp_life)
     issuers = Issuers(
-        store, seal, clock, Kinds(kinds), egress, _publishers(configuration, names), names, governor, signers
+        store, seal, clock, Kinds(kinds), egress, configured.publishers(configuration, names), names, governor, signers
     )
     meters = foundation.meters
     operations = Operations(store, seal, keystore, issuers, clock, secrets.token_hex(8), meters)
@@ -211,10 +141,10 @@ def unseal(
     readiness = foundation.readiness
     doctor = Doctor(store, clock, issuers, rotation, readiness, rehearsals, egress, reach, sign_in)
     own_secrets = Secrets(store, seal, keystore, clock)
-    deployments = Deployments(store, vaults, own_secrets, clock, _deployers(configuration))
+    deployments = Deployments(store, vaults, own_secrets, clock, configured.deployers(configuration))
     deployments.adopt()
     certificates = Certificates(store, seal, keystore, clock, operations, inbox)
-    probe, plan = TLSProbe(policy), _discovery_plan(configuration)
+    probe, plan = TLSProbe(policy), configured.discovery_plan(configuration)
     grace, every = configuration.endpoints.grace_minutes, configuration.endpoints.every_hours
     endpoints = Endpoints(store, clock, probe, timedelta(minutes=grace), timedelta(hours=every))
     broker = Broker(
@@ -227,7 +157,7 @@ def unseal(
         operations=operations,
         renewals=renewals,
         revocations=Revocations(store, seal, keystore, issuers, clock, inbox),
-        watching=_watching(configuration, store, reach, issuers, clock, inbox),
+        watching=configured.watching(configuration, store, reach, issuers, clock, inbox),
         issuers=issuers,
         governor=governor,
         holds=Holds(store, issuers, clock, inbox),
@@ -291,113 +221,3 @@ def hosts_of(foundation: Foundation, authority: str) -> Hosts:
     """The names under which the broker and its vaults are reached."""
     server = foundation.configuration.server
     return Hosts(server.base_domain, server.vault_hosts, authority, foundation.tenant)
-
-
-def _release_leases(transaction: SQLTransaction, now: datetime) -> None:
-    transaction.operations.release_all()
-    transaction.lifecycles.release(now, LEASE)
-    transaction.revocations.release_all(now)
-    transaction.drills.release_all(now)
-    transaction.discovery.release(now, DISCOVERY_LEASE)
-    transaction.watches.release(now, WATCH_LEASE)
-    transaction.sources.release(now, SOURCE_LEASE)
-    transaction.channels.release_all()
-    transaction.publications.release_all(now)
-    transaction.endpoints.release(now, LOOK_LEASE)
-    transaction.deployments.release_all(now)
-
-
-def _discovery_plan(configuration: Configuration) -> DiscoveryPlan:
-    section = configuration.discovery
-    places = targets(section.hosts, section.ports)
-    return DiscoveryPlan(places, section.rate, timedelta(hours=section.every_hours), section.monitors)
-
-
-def _watching(
-    configuration: Configuration, store: SQLiteStore, reach: HTTPEgress, issuers: Issuers, clock: Clock, inbox: Inbox
-) -> Watching:
-    section = configuration.revocation
-    named = tuple(Named(each.issuer, each.crl, each.ocsp) for each in section.sources.values())
-    interval = timedelta(seconds=section.check_seconds)
-    settings = WatchSettings(
-        section.enabled, interval, section.max_bytes, section.timeout, section.ocsp, section.replace, named
-    )
-    lists = RevocationLists(configuration.data.directory / "crls")
-    # CRLs and OCSP replies come by plain http, because they are signed (RFC 5280 section 8).
-    sources = RevocationSources(store, lists, reach, clock, settings)
-    findings = RevocationFindings(issuers, replacing=section.replace)
-    watching = Watching(store, lists, sources, findings, clock, inbox, settings)
-    watching.start()
-    return watching
-
-
-def _egress_policy(configuration: Configuration) -> EgressPolicy:
-    section = configuration.egress
-    return EgressPolicy(
-        allowed_networks=section.allowed_networks,
-        allowed_hosts=section.allowed_hosts,
-        plain_http_hosts=section.plain_http_hosts,
-        trust=tuple(str(path) for path in section.trust),
-        proxy=section.proxy,
-    )
-
-
-def _names(configuration: Configuration, policy: EgressPolicy) -> OutsideDNS:
-    try:
-        return OutsideDNS(policy, configuration.egress.resolvers)
-    except ValueError as error:
-        raise ConfigurationError(f"egress.resolvers: {error}.") from None
-
-
-def _publishers(configuration: Configuration, names: DNS) -> Mapping[str, DNSPublisher]:
-    if not configuration.dns:
-        return {}
-    from issuers.acme.dns_hook import DNSHook, DNSHookPublisher
-    from issuers.acme.dns_lexicon import LexiconProvider, LexiconPublisher
-    from issuers.acme.dns_update import DNSUpdatePublisher, DNSUpdateServer
-
-    found: dict[str, DNSPublisher] = {}
-    for name, section in configuration.dns.items():
-        try:
-            if isinstance(section, DNSUpdateSection):
-                values = section.model_dump(exclude={"kind", "key_secret"})
-                secret = section.key_secret.get_secret_value()
-                found[name] = DNSUpdatePublisher(DNSUpdateServer(key_secret=secret, **values))
-            elif isinstance(section, DNSLexiconSection):
-                values = section.model_dump(exclude={"kind", "options"})
-                options = {key: value.get_secret_value() for key, value in section.options.items()}
-                provider = LexiconProvider(options=options, proxy=configuration.egress.proxy, **values)
-                found[name] = LexiconPublisher(provider, names)
-            else:
-                found[name] = DNSHookPublisher(DNSHook(section.command, section.environment, section.timeout))
-        except ValueError as error:
-            raise ConfigurationError(f"dns.{name}: {error}") from None
-    return found
-
-
-def _deployers(configuration: Configuration) -> Mapping[str, Deployer]:
-    found: dict[str, Deployer] = {}
-    for name, section in configuration.deploy.items():
-        values = section.model_dump(exclude={"certificate", "environment"})
-        environment = {key: value.get_secret_value() for key, value in section.environment.items()}
-        vault, _, certificate = section.certificate.partition("/")
-        try:
-            found[name] = LocalDeployer(name, vault, certificate, Target(environment=environment, **values))
-        except ValueError as error:
-            raise ConfigurationError(f"deploy.{name}: {error}") from None
-    return found
-
-
-def _lock(directory: Path) -> IO[str]:
-    """Make the data directory, and make sure that no other broker uses it."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (directory / "certbroker.lock").open("w")
-    except OSError as error:
-        raise ConfigurationError(f"data.directory: {directory} cannot be written: {error.strerror}.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise ConfigurationError(f"data.directory: another broker is running on {directory}.") from None
-    return lock

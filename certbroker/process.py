@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from certbroker.app import Core, Foundation, authority_of, hosts_of, publication_of, publications_of, unseal
+from certbroker.app import Core, authority_of, hosts_of, publication_of, publications_of, unseal
 from certbroker.config import ConfigurationError, split_address
 from certbroker.domain.errors import Sealed
 from certbroker.engine.scheduler import Engine
+from certbroker.foundation import Foundation
 from certbroker.ports.issuer import IssuerKind
 from certbroker.services.health.metrics import Metrics
 from certbroker.services.health.watcher import Watcher

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.simulation.ca import Issued
 from benchmarks.simulation.memory import MemoryDatabase
 from benchmarks.simulation.world import SILENT, SUGGESTING, Wanted
-from certbroker.app import Core, lay_foundation, unseal
+from certbroker.app import Core, unseal
 from certbroker.config import build
 from certbroker.domain.audit import Caller
 from certbroker.domain.keys import KeySpec
@@ -19,6 +19,7 @@ from certbroker.domain.lifecycle import Health
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.operation import Completed
 from certbroker.domain.policy import AUTO_RENEW, CertificatePolicy, LifetimeAction, SubjectAlternativeNames
+from certbroker.foundation import lay_foundation
 from certbroker.ports.issuer import IssuerKind
 from certbroker.services.issuers.issuers import IssuerChanges
 

@@ -110,7 +110,7 @@ def _run(
     """Run until SIGTERM or SIGINT, then drain."""
     import uvloop
 
-    from certbroker.app import lay_foundation
+    from certbroker.foundation import lay_foundation
     from certbroker.hardening import harden
     from certbroker.logs import configure
     from certbroker.process import Application

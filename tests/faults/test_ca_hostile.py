@@ -11,10 +11,10 @@ from contextlib import closing
 
 import pytest
 
-from certbroker.app import SystemClock
 from certbroker.domain import operation as states
 from certbroker.domain.records import Operation
 from certbroker.engine.scheduler import Engine
+from certbroker.foundation import SystemClock
 from issuers.acme import transport
 from pebble.launcher import Pebble
 from tests.support import ca_faults as faults

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from certbroker.app import Core, lay_foundation, unseal
+from certbroker.app import Core, unseal
 from certbroker.config import build
 from certbroker.domain.audit import Caller
 from certbroker.domain.objects import Vault
+from certbroker.foundation import lay_foundation
 from certbroker.services.health.meters import Meters
 from certbroker.services.health.pulse import Pulse
 from certbroker.services.health.readiness import Readiness

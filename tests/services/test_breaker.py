@@ -31,7 +31,7 @@ from certbroker.services.issuance.operations import Operations
 from certbroker.services.issuers.governor import Governor
 from certbroker.services.issuers.issuers import IssuerChanges, Issuers
 from certbroker.store.transaction import SQLTransaction
-from issuers.self_signed import SelfSignedKind
+from issuers import Kinds
 from tests.support import issuer_bench
 from tests.support.certificates import Authority, der
 from tests.support.clock import SteppedClock
@@ -72,7 +72,7 @@ class Bench:
         self.clock, self.store = SteppedClock(), core.broker.store
         self.kind = EagerKind(self.clock)
         core.broker.issuers.set(caller, vault, "ca", IssuerChanges(provider="Eager"))
-        kinds = {"eager": self.kind, "self": SelfSignedKind()}
+        kinds = Kinds({"eager": self.kind})
         governor = Governor(self.store, self.clock)
         issuers = Issuers(self.store, core.seal, self.clock, kinds, None, {}, None, governor, core.broker.signers)  # type: ignore[arg-type]
         self.operations = Operations(

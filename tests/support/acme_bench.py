@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from cryptography import x509
 
-from certbroker.app import lay_foundation, unseal
+from certbroker.app import unseal
 from certbroker.config import build
 from certbroker.domain import operation as states
 from certbroker.domain.audit import Caller
@@ -30,6 +30,7 @@ from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Changes, Kind
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.domain.records import Operation
+from certbroker.foundation import lay_foundation
 from certbroker.ports.clock import Clock
 from certbroker.services.issuers.issuers import IssuerChanges
 from tests.support.clock import SteppedClock

@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from certbroker.app import lay_foundation, publications_of
+from certbroker.app import publications_of
 from certbroker.config import build
 from certbroker.domain.audit import Caller
 from certbroker.domain.authority import Authority, AuthoritySettings, Issued, serial_text
 from certbroker.domain.policy import SubjectAlternativeNames, parse_subject
+from certbroker.foundation import lay_foundation
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.services.objects.vaults import Vaults
 from certbroker.services.pki.authorities import Authorities, NewAuthority

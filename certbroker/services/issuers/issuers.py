@@ -60,7 +60,10 @@ class IssuerChanges:
 
 
 class Issuers:
-    """Configures issuers, and opens them. Passwords go in and never come out."""
+    """Configures issuers, and opens them. Passwords go in and never come out.
+
+    `kinds` of issuers are found by their provider, in any case.
+    """
 
     def __init__(
         self,

@@ -16,12 +16,12 @@ from certbroker.ports.issuer import (
     IssuerSettings,
     IssuerUnavailable,
     Journal,
-    RenewalWindow,
     Reply,
     RequestRefused,
     Resources,
     StillWaiting,
 )
+from certbroker.ports.issuer_abilities import RenewalWindow
 from issuers.acme.limits import LETS_ENCRYPT
 
 _DOWN = Problem("IssuerUnavailable", "The CA cannot be reached.")

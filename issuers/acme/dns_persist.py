@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from certbroker.ports.dns import DNS, DNSUnanswered
-from certbroker.ports.issuer import IssuerUnavailable, StandingRecord
+from certbroker.ports.issuer import IssuerUnavailable
+from certbroker.ports.issuer_abilities import StandingRecord
 from issuers.acme.at_once import each
 from issuers.acme.delegation import end_of_aliases
 from issuers.acme.messages import Authorization, Challenge

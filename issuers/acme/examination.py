@@ -11,7 +11,8 @@ from certbroker.domain.checkup import Checked, Grade, fail, ok, warn
 from certbroker.domain.errors import Invalid
 from certbroker.ports.dns import DNSUnanswered
 from certbroker.ports.egress import Egress, EgressFailed, EgressRefused
-from certbroker.ports.issuer import AccountDescription, IssuerUnavailable, Resources, StandingRecord
+from certbroker.ports.issuer import IssuerUnavailable, Resources
+from certbroker.ports.issuer_abilities import AccountDescription, StandingRecord
 from issuers.acme.caa import Applicant, look_up
 from issuers.acme.delegation import end_of_aliases
 from issuers.acme.settings import DNS_01, DNS_PERSIST_01, HTTP_01, ACMEOptions

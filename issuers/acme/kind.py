@@ -18,16 +18,8 @@ from certbroker.domain.keys import PrivateKey
 from certbroker.domain.policy import is_address, is_dns_name
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import BudgetState
-from certbroker.ports.issuer import (
-    AccountDescription,
-    IssuanceRequest,
-    IssuerSettings,
-    Journal,
-    RenewalWindow,
-    Reply,
-    Resources,
-    StandingRecord,
-)
+from certbroker.ports.issuer import IssuanceRequest, IssuerSettings, Journal, Reply, Resources
+from certbroker.ports.issuer_abilities import AccountDescription, RenewalWindow, StandingRecord
 from issuers.acme.account import Account
 from issuers.acme.budget import OrderBudget, look
 from issuers.acme.challenges import Publisher

@@ -12,7 +12,7 @@ from cryptography import x509
 from josepy.json_util import encode_b64jose
 
 from certbroker.ports.clock import Clock
-from certbroker.ports.issuer import RenewalWindow
+from certbroker.ports.issuer_abilities import RenewalWindow
 from issuers.acme.problem import CARefused, Nonsense
 from issuers.acme.transport import Authority
 

@@ -13,7 +13,8 @@ from certbroker.domain.errors import Invalid
 from certbroker.domain.policy import is_dns_name
 from certbroker.ports.clock import Clock
 from certbroker.ports.dns import DNS
-from certbroker.ports.issuer import StandingRecord, StillWaiting
+from certbroker.ports.issuer import StillWaiting
+from certbroker.ports.issuer_abilities import StandingRecord
 from issuers.acme.dns_persist import Wanted, look, not_ready, pause_for_a_person, to_do
 from issuers.acme.messages import Directory, Identifier
 from issuers.acme.pauses import stamped

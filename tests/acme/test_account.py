@@ -10,7 +10,8 @@ import pytest
 
 from certbroker.domain.errors import Invalid
 from certbroker.ports.egress import EgressFailed, OutsideResponse
-from certbroker.ports.issuer import HasAccount, IssuerUnavailable, RequestRefused, StillWaiting
+from certbroker.ports.issuer import IssuerUnavailable, RequestRefused, StillWaiting
+from certbroker.ports.issuer_abilities import HasAccount
 from pebble.launcher import Pebble
 from tests.support.acme_ports import (
     Crash,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from certbroker.domain.errors import Invalid
 from certbroker.egress import EgressPolicy, OutsideDNS
-from certbroker.ports.issuer import IssuerUnavailable, ProvesByRecord, RequestRefused, StandingRecord, StillWaiting
+from certbroker.ports.issuer import IssuerUnavailable, RequestRefused, StillWaiting
+from certbroker.ports.issuer_abilities import ProvesByRecord, StandingRecord
 from issuers.acme.dns_persist import Wanted, examine, parse
 from pebble.launcher import Pebble
 from tests.support.acme_ports import (

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import same_public_key
-from certbroker.ports.issuer import Abandons, IssuanceRequest, IssuerUnavailable, RequestRefused, Revokes, StillWaiting
+from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, RequestRefused, StillWaiting
+from certbroker.ports.issuer_abilities import Abandons, Revokes
 from issuers.acme import KIND, ACMEIssuer
 from pebble.launcher import Pebble, Profile
 from tests.support.acme_ports import (

@@ -17,7 +17,7 @@ from certbroker.domain.keys import KeySpec
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.ports.dns import CAARecord
 from certbroker.ports.egress import OutsideResponse
-from certbroker.ports.issuer import AccountDescription, StandingRecord
+from certbroker.ports.issuer_abilities import AccountDescription, StandingRecord
 from certbroker.services.health.doctor import Wanted
 from certbroker.services.issuers.issuers import IssuerChanges
 from issuers.acme.dns_update import DNSUpdatePublisher, DNSUpdateServer

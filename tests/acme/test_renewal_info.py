@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certbroker.ports.issuer import IssuerUnavailable, RenewalWindow, SuggestsRenewal
+from certbroker.ports.issuer import IssuerUnavailable
+from certbroker.ports.issuer_abilities import RenewalWindow, SuggestsRenewal
 from issuers.acme.problem import Nonsense
 from issuers.acme.renewal_info import certificate_id, read_window
 from pebble.launcher import Pebble

@@ -18,15 +18,8 @@ from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
 from certbroker.domain.records import Cause, Operation
 from certbroker.domain.renewal import Trigger
 from certbroker.keystore.software import SoftwareKeyStore
-from certbroker.ports.issuer import (
-    CertificateIssued,
-    IssuanceRequest,
-    IssuerSettings,
-    Journal,
-    RenewalWindow,
-    Reply,
-    Resources,
-)
+from certbroker.ports.issuer import CertificateIssued, IssuanceRequest, IssuerSettings, Journal, Reply, Resources
+from certbroker.ports.issuer_abilities import RenewalWindow
 from certbroker.services.issuance.operations import Operations
 from certbroker.services.issuers.governor import Governor
 from certbroker.services.issuers.issuers import IssuerChanges, Issuers

@@ -17,7 +17,8 @@ from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import AUTO_RENEW, EMAIL_CONTACTS, LifetimeAction, SubjectAlternativeNames
 from certbroker.domain.renewal import Trigger
-from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, Journal, RenewalWindow, Reply, RequestRefused
+from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, Journal, Reply, RequestRefused
+from certbroker.ports.issuer_abilities import RenewalWindow
 from certbroker.services.issuers.issuers import IssuerChanges
 from tests.support.issuer_bench import Bench, fail, wait
 

@@ -19,11 +19,11 @@ from certbroker.ports.issuer import (
     IssuanceRequest,
     IssuerSettings,
     Journal,
-    RenewalWindow,
     Reply,
     Resources,
     StillWaiting,
 )
+from certbroker.ports.issuer_abilities import RenewalWindow
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.issuance.operations import Operations
 from certbroker.services.issuers.governor import Governor

@@ -15,9 +15,7 @@ from certbroker.domain.records import Cause, Operation, Turn
 from certbroker.domain.urgency import Urgency
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
-from certbroker.ports.issuer import (
-    IssuerKind,
-)
+from certbroker.ports.issuer import IssuerKind
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.health.meters import Meters

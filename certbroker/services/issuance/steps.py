@@ -24,15 +24,14 @@ from certbroker.domain.revocation import KEY_COMPROMISED
 from certbroker.domain.turns import is_too_long, next_turn
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
-    Abandons,
     CertificateIssued,
     IssuanceRequest,
     IssuerUnavailable,
     Reply,
     RequestRefused,
     StillWaiting,
-    answers_at_once,
 )
+from certbroker.ports.issuer_abilities import Abandons, answers_at_once
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.health.meters import Meters

@@ -17,20 +17,22 @@ from certbroker.ports.dns import DNS
 from certbroker.ports.egress import Egress
 from certbroker.ports.governor import BudgetState, Governor, HasBudgets
 from certbroker.ports.issuer import (
-    AccountDescription,
     Administrator,
     DNSPublisher,
-    ExaminesNames,
-    HasAccount,
     Issuer,
     IssuerKind,
     IssuerMemory,
     IssuerSettings,
     IssuerUnavailable,
+    Resources,
+)
+from certbroker.ports.issuer_abilities import (
+    AccountDescription,
+    ExaminesNames,
+    HasAccount,
     LooksAtItself,
     ProvesByRecord,
     Rehearses,
-    Resources,
     StandingRecord,
 )
 from certbroker.ports.seal import Seal

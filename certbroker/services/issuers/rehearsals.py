@@ -22,15 +22,14 @@ from certbroker.domain.objects import Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.ports.clock import Clock
 from certbroker.ports.issuer import (
-    Abandons,
     CertificateIssued,
-    HasAccount,
     IssuanceRequest,
     Issuer,
     IssuerUnavailable,
     RequestRefused,
     StillWaiting,
 )
+from certbroker.ports.issuer_abilities import Abandons, HasAccount
 from certbroker.ports.keystore import KeyStore
 from certbroker.services.issuers.issuers import Issuers
 from certbroker.services.objects.naming import new_version

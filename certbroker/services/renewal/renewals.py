@@ -29,7 +29,8 @@ from certbroker.domain.renewal import Renew, Suggestion, Trigger, Wait, Wish
 from certbroker.domain.urgency import urgency_of
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
-from certbroker.ports.issuer import IssuerKind, IssuerUnavailable, RenewalWindow, suggests_renewal
+from certbroker.ports.issuer import IssuerKind, IssuerUnavailable
+from certbroker.ports.issuer_abilities import RenewalWindow, suggests_renewal
 from certbroker.services.health.meters import Meters
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.issuance.operations import Operations

@@ -25,7 +25,8 @@ from certbroker.domain.renewal import Trigger, Wish
 from certbroker.domain.revocation import LONGEST_RETRY, Reason, Revocation, key_digest, retry_after
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
-from certbroker.ports.issuer import IssuerUnavailable, Revokes
+from certbroker.ports.issuer import IssuerUnavailable
+from certbroker.ports.issuer_abilities import Revokes
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.issuance.inbox import Inbox

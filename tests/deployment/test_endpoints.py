@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 
-from certbroker.domain.endpoints import MOST_ENDPOINTS, Serving, StartTLS, read_place
+from certbroker.domain.endpoints import MOST_ENDPOINTS, Serving, read_place
 from certbroker.domain.errors import Invalid, NotFound
 from certbroker.domain.events import EventType
 from certbroker.domain.lifecycle import Health
@@ -393,43 +393,3 @@ def test_adding_is_safe_to_repeat_and_has_a_limit(bench: Watched) -> None:
         bench.endpoints.add(bench.caller, bench.vault, "nothing", read_place("www.example.com"))
     with pytest.raises(NotFound):
         bench.endpoints.remove(bench.caller, bench.vault, "c", "0123456789abcdef")
-
-
-@pytest.mark.parametrize(
-    ("text", "starttls", "expected"),
-    [
-        ("www.example.com", None, ("www.example.com", 443)),
-        ("WWW.example.com.:8443", None, ("www.example.com", 8443)),
-        ("[2001:db8::1]:8443", None, ("2001:db8::1", 8443)),
-        ("2001:db8::1", None, ("2001:db8::1", 443)),
-        ("mail.example.com", "SMTP", ("mail.example.com", 25)),
-        ("db.example.com", "postgres", ("db.example.com", 5432)),
-    ],
-)
-def test_places_are_read_as_people_write_them(text: str, starttls: str | None, expected: tuple[str, int]) -> None:
-    place = read_place(text, starttls=starttls)
-
-    assert expected == (place.host, place.port)
-    assert starttls is None or place.starttls in StartTLS
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"text": ""},
-        {"text": ":443"},
-        {"text": "*.example.com"},
-        {"text": "www.example.com:0"},
-        {"text": "www.example.com:99999"},
-        {"text": "www.example.com:https"},
-        {"text": "https://www.example.com"},
-        {"text": "user@host"},
-        {"text": "www.example.com", "server_name": "not a name"},
-        {"text": "www.example.com", "starttls": "gopher"},
-        {"text": "www.example.com", "address": "www.example.com"},
-        {"text": "fe80::1%eth0"},
-    ],
-)
-def test_what_is_no_place_is_refused(wrong: dict[str, str]) -> None:
-    with pytest.raises(Invalid):
-        read_place(**wrong)

@@ -216,3 +216,13 @@ async def bare_request(
     }
     await site(scope, receive, send)
     return response
+
+
+def check_form(answer: httpx.Response) -> None:
+    """Not our fault, and in the documented form."""
+    assert answer.status_code < 500, answer.text
+    if answer.status_code >= 400:
+        error = answer.json()["error"]
+        assert {"code", "message"} <= error.keys() <= {"code", "message", "innererror"}
+        assert all(isinstance(error[label], str) and error[label] for label in ("code", "message"))
+        assert "Traceback" not in answer.text

@@ -3,114 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import ipaddress
 import socket
-import socketserver
 import ssl
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.egress import addresses as addresses_module
-from certbroker.ports.egress import Egress, EgressFailed, EgressRefused
+from certbroker.ports.egress import EgressFailed, EgressRefused
 from pebble.tls import write_endpoint_certificate
-
-LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-Script = Callable[[socket.socket, bytes], None]
-
-
-class Peer:
-    """A server that answers each request as a script says. `requests` are the heads and bodies it saw."""
-
-    def __init__(self, script: Script, context: ssl.SSLContext | None = None) -> None:
-        self.requests: list[bytes] = []
-        self.connections = 0
-        peer = self
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                connection = self.request
-                peer.connections += 1
-                with contextlib.suppress(OSError):
-                    if context is not None:
-                        connection = context.wrap_socket(connection, server_side=True)
-                    connection.settimeout(10)
-                    while request := _read_request(connection):
-                        peer.requests.append(request)
-                        script(connection, request)
-                connection.close()
-
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-            request_queue_size = 128
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.port: int = self._server.server_address[1]
-        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def _read_request(connection: socket.socket) -> bytes:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        chunk = connection.recv(65536)
-        if not chunk:
-            return b""
-        data += chunk
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-def answer(data: bytes) -> Script:
-    return lambda connection, request: connection.sendall(data)
-
-
-def last(data: bytes) -> Script:
-    def script(connection: socket.socket, request: bytes) -> None:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_RDWR)
-
-    return script
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Peer]]:
-    peers: list[Peer] = []
-
-    def serve(script: Script, context: ssl.SSLContext | None = None) -> Peer:
-        peers.append(Peer(script, context))
-        return peers[-1]
-
-    yield serve
-    for peer in peers:
-        peer.close()
-
-
-@pytest.fixture
-def egress() -> Iterator[HTTPEgress]:
-    egress = HTTPEgress(EgressPolicy(LOOPBACK, plain_http_hosts=("127.0.0.1", "*.test", "localhost")))
-    as_port: Egress = egress
-    assert as_port
-    yield egress
-    egress.close()
+from tests.support.scripted_server import LOOPBACK, OK, Peer, answer, last
 
 
 def test_a_request_and_its_answer(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
@@ -154,125 +60,6 @@ def test_nothing_is_remembered_between_requests(serve: Callable[..., Peer], egre
 
     assert b"cookie" not in peer.requests[1].lower()
     assert 1 == peer.connections
-
-
-def test_a_body_larger_than_allowed_is_refused_by_its_length(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
-    peer = serve(answer(b"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n"))
-
-    with pytest.raises(EgressFailed, match="larger than 1000"):
-        egress.request("GET", peer.url, max_bytes=1000, timeout=5)
-
-
-def test_a_body_larger_than_allowed_is_refused_as_it_comes(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
-    def endless(connection: socket.socket, request: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        while True:
-            connection.sendall(b"x" * 65536)
-
-    peer = serve(endless)
-
-    with pytest.raises(EgressFailed, match="larger than 1000000"):
-        egress.request("GET", peer.url, max_bytes=1_000_000, timeout=5)
-
-
-def test_a_body_of_just_the_allowed_size_is_fine(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
-    peer = serve(answer(OK))
-
-    assert b"ok" == egress.request("GET", peer.url, max_bytes=2).body
-
-
-@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-def test_a_packed_body_that_nobody_asked_for_is_unpacked(
-    serve: Callable[..., Peer], egress: HTTPEgress, coding: str, pack: Callable[[bytes], bytes]
-) -> None:
-    packed = pack(b"hello" * 100)
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
-    peer = serve(answer(head + packed))
-
-    assert b"hello" * 100 == egress.request("GET", peer.url).body
-
-
-def test_a_bomb_does_not_unpack(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
-    packed = gzip.compress(b"\0" * 200_000_000, 1)
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
-    peer = serve(answer(head + packed))
-
-    with pytest.raises(EgressFailed, match="larger than"):
-        egress.request("GET", peer.url, max_bytes=2_000_000)
-
-
-@pytest.mark.parametrize("coding", [b"br", b"gzip, gzip", b"x" * 100])
-def test_encodings_that_are_not_known_fail(serve: Callable[..., Peer], egress: HTTPEgress, coding: bytes) -> None:
-    peer = serve(answer(b"HTTP/1.1 200 OK\r\nContent-Encoding: " + coding + b"\r\nContent-Length: 2\r\n\r\nok"))
-
-    with pytest.raises(EgressFailed, match="not asked for"):
-        egress.request("GET", peer.url)
-
-
-def test_too_many_headers_fail(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
-    lines = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 90) for number in range(900))
-    peer = serve(last(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n"))
-
-    with pytest.raises(EgressFailed):
-        egress.request("GET", peer.url)
-
-
-def test_an_endless_header_fails(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
-    def endless(connection: socket.socket, request: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Endless: ")
-        while True:
-            connection.sendall(b"x" * 65536)
-
-    with pytest.raises(EgressFailed):
-        egress.request("GET", serve(endless).url, timeout=5)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
-        b"SSH-2.0-OpenSSH\r\n",
-        b"\x16\x03\x01",
-    ],
-)
-def test_broken_answers_fail_as_sent(serve: Callable[..., Peer], egress: HTTPEgress, data: bytes) -> None:
-    with pytest.raises(EgressFailed) as caught:
-        egress.request("GET", serve(last(data)).url)
-
-    assert caught.value.sent
-
-
-def test_a_server_that_drips_cannot_stretch_the_deadline(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
-    def drip(connection: socket.socket, request: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-        for _ in range(100):
-            connection.sendall(b"x")
-            time.sleep(0.05)
-
-    began = time.monotonic()
-
-    with pytest.raises(EgressFailed) as caught:
-        egress.request("GET", serve(drip).url, timeout=0.5)
-
-    assert 0.4 < time.monotonic() - began < 3
-    assert caught.value.sent
-
-
-def test_a_server_that_drips_headers_cannot_either(serve: Callable[..., Peer], egress: HTTPEgress) -> None:
-    def drip(connection: socket.socket, request: bytes) -> None:
-        while True:
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            time.sleep(0.05)
-
-    began = time.monotonic()
-
-    with pytest.raises(EgressFailed):
-        egress.request("GET", serve(drip).url, timeout=0.5)
-
-    assert time.monotonic() - began < 3
 
 
 def test_a_deadline_that_passed_for_one_request_does_not_hurt_the_next(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _DEV = "demo"
 _BASE_DOMAIN = "vault.localhost"
+_PUBLICATION_PORT = "publication-port"
 _console = Console(stderr=True)
 
 
@@ -157,9 +159,19 @@ def _dev_configuration(
             "dns": publishers,
             "log": {"level": "info", "format": "text"},
             "monitoring": {"listen": "127.0.0.1:0"},
-            "pki": {"listen": "127.0.0.1:0", "url": "http://127.0.0.1:{port}"},
+            "pki": {"listen": f"127.0.0.1:{_kept_port(data)}", "url": "http://127.0.0.1:{port}"},
         }
     )
+
+
+def _kept_port(data: Path) -> int:
+    """Where CAs published at the last start, because that stands in their certificates; 0 where it is taken now."""
+    try:
+        port = int((data / _PUBLICATION_PORT).read_text())
+        with socket.create_server(("127.0.0.1", port)):
+            return port
+    except (OSError, ValueError, OverflowError):
+        return 0
 
 
 def _dev_identity(core: Core, data: Path) -> tuple[str, str]:
@@ -187,6 +199,8 @@ def _dev_identity(core: Core, data: Path) -> tuple[str, str]:
 
 def _announce(application: Application, data: Path, env_file: Path, client_id: str, secret: str) -> None:
     """Write the environment file and tell how to connect."""
+    publication = application.publication_url or ""
+    _write_private(data / _PUBLICATION_PORT, str(urlsplit(publication).port))
     by_name = f"https://{_DEV}.{_BASE_DOMAIN}:{application.port}"
     vault = by_name if _resolves(f"{_DEV}.{_BASE_DOMAIN}") else f"https://127.0.0.1:{application.port}"
     authority = str((data / "ca.pem").resolve())
@@ -202,7 +216,7 @@ def _announce(application: Application, data: Path, env_file: Path, client_id: s
         "NODE_EXTRA_CA_CERTS": authority,
         "CERTBROKER_ADMIN_URL": application.authority,
         "CERTBROKER_MONITORING_URL": f"http://127.0.0.1:{application.monitoring_port}",
-        "CERTBROKER_PUBLICATION_URL": application.publication_url or "",
+        "CERTBROKER_PUBLICATION_URL": publication,
     }
     _write_private(env_file, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
     _console.print(

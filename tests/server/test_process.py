@@ -105,6 +105,18 @@ def test_the_libraries_for_acme_are_loaded_when_an_issuer_needs_them(broker: Dev
     assert "charset_normalizer" in mapped.read_text()
 
 
+def test_what_stands_in_certificates_leads_there_after_the_next_start_too(tmp_path: Path) -> None:
+    """Unless somebody else has taken the port meanwhile."""
+    with DevBroker(tmp_path / "broker") as broker:
+        first = broker.env["CERTBROKER_PUBLICATION_URL"]
+        again = broker.restart().env["CERTBROKER_PUBLICATION_URL"]
+        broker.stop()
+        with socket.create_server(("127.0.0.1", urlsplit(first).port or 0)):
+            other = broker.start().env["CERTBROKER_PUBLICATION_URL"]
+
+    assert first == again != other
+
+
 def test_sigterm_answers_what_is_in_flight_and_the_next_start_goes_on(tmp_path: Path) -> None:
     """Also while an operation waits for a CA that cannot be reached. A commit that takes long is what is in flight."""
     slow = {"CERTBROKER_FAILPOINT": "store.before-commit:25:sleep"}

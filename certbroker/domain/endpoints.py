@@ -53,6 +53,14 @@ class StartTLS(StrEnum):
 
 _PORTS: Final = {StartTLS.SMTP: 25, StartTLS.IMAP: 143, StartTLS.POP3: 110, StartTLS.LDAP: 389, StartTLS.POSTGRES: 5432}
 
+# Port 587 is where mail is handed in (RFC 6409).
+_AT_PORT: Final = {port: protocol for protocol, port in _PORTS.items()} | {587: StartTLS.SMTP}
+
+
+def starttls_at(port: int) -> StartTLS | None:
+    """The protocol that is spoken at this well-known port and begins without TLS; None at any other."""
+    return _AT_PORT.get(port)
+
 
 class Serving(StrEnum):
     """What an endpoint serves."""

@@ -19,7 +19,7 @@ from certbroker.domain.events import EventType
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import SELF, SubjectAlternativeNames
 from certbroker.ports.egress import EgressFailed, OutsideResponse
-from certbroker.ports.probe import Failure, IPAddress, NotPresented, Presented
+from certbroker.ports.probe import Failure, IPAddress, NotPresented, Presented, StartTLS
 from certbroker.services.deployment.endpoints import Endpoints
 from certbroker.services.discovery.discoveries import (
     INVENTORY,
@@ -42,17 +42,28 @@ class Servers:
 
     def __init__(self) -> None:
         self.shown: dict[str, bytes] = {}
+        self.behind: dict[str, bytes | None] = {}
+        """What another address of a host shows; None where nobody answers there."""
         self.looked: list[tuple[str, int]] = []
+        self.begun: dict[int, StartTLS | None] = {}
 
     def addresses(self, host: str, port: int, *, timeout: float = 5.0) -> tuple[IPAddress, ...]:
         self.looked.append((host, port))
         if host not in self.shown:
             raise NotPresented(Failure.UNREACHABLE, "Nobody is there.")
-        return (ip_address(f"192.0.2.{[*self.shown].index(host)}"),)
+        networks = ("198.51.100", "192.0.2") if host in self.behind else ("192.0.2",)
+        return tuple(ip_address(f"{network}.{[*self.shown].index(host)}") for network in networks)
 
-    def look(self, address: IPAddress, port: int, server_name: str | None, **_: Any) -> Presented:
-        host = [*self.shown][int(str(address).rpartition(".")[2])]
-        return Presented(address, port, (self.shown[host],), "TLSv1.3")
+    def look(
+        self, address: IPAddress, port: int, server_name: str | None, starttls: StartTLS | None = None, **_: Any
+    ) -> Presented:
+        network, _dot, number = str(address).rpartition(".")
+        host = [*self.shown][int(number)]
+        leaf = self.shown[host] if network == "192.0.2" else self.behind[host]
+        self.begun[port] = starttls
+        if leaf is None:
+            raise NotPresented(Failure.UNREACHABLE, "Nobody answers.")
+        return Presented(address, port, (leaf,), "TLSv1.3")
 
 
 class Monitor:
@@ -168,6 +179,35 @@ def test_a_scan_tells_what_is_ours_from_what_is_not(bench: Bench) -> None:
     again = site.discoveries.get(found[0].id)
     assert again.first_seen is not None
     assert DAY <= again.seen - again.first_seen
+
+
+def test_a_scan_looks_at_several_addresses_of_a_host(bench: Bench) -> None:
+    hosts = ("one.example.com", "two.example.com", "three.example.com")
+    site = Site(bench, *hosts)
+    site.servers.shown = {host: foreign(host) for host in hosts}
+    other = foreign("old.example.com")
+    site.servers.behind = {hosts[0]: other, hosts[1]: None, hosts[2]: site.servers.shown[hosts[2]]}
+    site.tasks.work(SCAN)
+    bench.clock.moment += HOUR
+    site.tasks.work(INVENTORY)
+    found = {each.names[0]: each.places for each in site.discoveries.listing("unknown", "", 10).items}
+
+    assert {**{host: (f"{host}:443",) for host in hosts}, "old.example.com": (f"{hosts[0]}:443",)} == found
+    assert 4 == site.discoveries.report().tasks[-1].found
+
+
+def test_a_scan_asks_for_tls_where_the_port_is_of_a_protocol_that_begins_without(bench: Bench) -> None:
+    site = Site(bench, *(f"mail.example.com:{port}" for port in (25, 143, 443, 465, 587)))
+    site.servers.shown = {"mail.example.com": foreign("mail.example.com")}
+    for task in (SCAN, INVENTORY):
+        site.tasks.work(task)
+    (found,) = site.discoveries.listing("unknown", "", 10).items
+    adopted, _ = site.discoveries.adopt(bench.caller, bench.vault, found.id, SELF)
+    watched = {each.place.port: each.place.starttls for each in site.endpoints.listing(bench.vault, adopted.name)}
+
+    wanted = {25: StartTLS.SMTP, 143: StartTLS.IMAP, 443: None, 465: None, 587: StartTLS.SMTP}
+    assert wanted == site.servers.begun
+    assert wanted == watched
 
 
 def test_a_scan_goes_on_where_it_was_after_a_crash(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from certbroker.domain import chain as chains
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.discovery import Sighting, Standing, Target
-from certbroker.domain.endpoints import Place
+from certbroker.domain.endpoints import Place, starttls_at
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Changes, Kind, Page, Vault
@@ -155,11 +155,12 @@ class Discoveries:
 
         self._store.write(work)
         if found.leaf:
-            for place in found.places:
-                host, _, port = place.rpartition(":")
+            for text in found.places:
+                host, _, port = text.rpartition(":")
                 # A monitor's URL, among these, has told of it and does not serve it.
                 if "/" not in host and port.isdigit():
-                    self._endpoints.add(caller, vault, name, Place(host.strip("[]"), int(port)))
+                    place = Place(host.strip("[]"), int(port), starttls=starttls_at(int(port)))
+                    self._endpoints.add(caller, vault, name, place)
         return replace(found, standing=Standing.ADOPTED, vault_id=vault.id, name=name), operation
 
 

@@ -19,6 +19,7 @@ import structlog
 from msgspec.structs import replace
 
 from certbroker.domain.discovery import Sighting, Standing, Target, logged, seen_at
+from certbroker.domain.endpoints import starttls_at
 from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.objects import Kind
 from certbroker.domain.one_line import one_line
@@ -27,7 +28,7 @@ from certbroker.domain.retry_after import retry_after
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.egress import Egress, EgressFailed, EgressRefused
-from certbroker.ports.probe import NotPresented, Probe
+from certbroker.ports.probe import IPAddress, NotPresented, Probe
 from certbroker.services.discovery.discoveries import INVENTORY, SCAN, DiscoveryPlan, name_for, trim
 from certbroker.services.issuers.registered_domains import registered_domain
 from certbroker.services.notification.outbox import publish
@@ -41,6 +42,7 @@ LEASE: Final = timedelta(minutes=30)
 
 _THREADS: Final = 16
 _LOOK_SECONDS: Final = 10.0
+_ADDRESSES: Final = 4
 _CHUNK_SECONDS: Final = 10.0
 _LARGEST_CHUNK: Final = 200
 
@@ -133,7 +135,8 @@ class DiscoveryTasks:
         count = max(1, min(_LARGEST_CHUNK, round(self._plan.rate * _CHUNK_SECONDS)))
         chunk = self._plan.targets[first : first + count]
         failpoint("discovery.scan.before")
-        seen = list(self._looks(chunk))
+        # Several addresses of one host mostly show the same.
+        seen = list({(each.id, each.places): each for each in self._looks(chunk)}.values())
         self._note(seen)
         failpoint("discovery.scan.after")
         if self._stopping.is_set():
@@ -148,26 +151,38 @@ class DiscoveryTasks:
     def _looks(self, chunk: tuple[Target, ...]) -> Iterator[Sighting]:
         """Look at so many, no more in a second than allowed. One that hangs takes a thread for ten seconds."""
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="scan") as threads:
-            looks: list[Future[Sighting | None]] = []
+            looks: list[Future[list[Sighting]]] = []
             begun = time.monotonic()
             for number, target in enumerate(chunk):
                 if self._stopping.wait(max(0.0, begun + number / self._plan.rate - time.monotonic())):
                     break
                 looks.append(threads.submit(self._look, target))
-            yield from (seen for look in looks if (seen := look.result()) is not None)
+            for look in looks:
+                yield from look.result()
 
-    def _look(self, target: Target) -> Sighting | None:
+    def _look(self, target: Target) -> list[Sighting]:
+        """What the addresses of a place show: the first few, and all of them together in the time that one has."""
+        end, found = time.monotonic() + _LOOK_SECONDS, []
         try:
-            addresses = self._probe.addresses(target.host, target.port)
-            name = None if is_address(target.host) else target.host
-            shown = self._probe.look(addresses[0], target.port, name, timeout=_LOOK_SECONDS)
-            return seen_at(shown.chain[0], target.place, self._clock.now())
+            for address in self._probe.addresses(target.host, target.port)[:_ADDRESSES]:
+                left = end - time.monotonic()
+                seen = self._look_at(address, target, left) if left > 0 else None
+                found += [seen] if seen is not None else []
         except NotPresented as error:
             _log.debug("nothing was seen", place=target.place, reason=error.message)
-        except ValueError as error:
-            _log.info("a certificate cannot be read", place=target.place, reason=str(error))
         except Exception:
             _log.exception("a place could not be looked at", place=target.place)
+        return found
+
+    def _look_at(self, address: IPAddress, target: Target, seconds: float) -> Sighting | None:
+        name, starttls = None if is_address(target.host) else target.host, starttls_at(target.port)
+        try:
+            shown = self._probe.look(address, target.port, name, starttls=starttls, timeout=seconds)
+            return seen_at(shown.chain[0], target.place, self._clock.now())
+        except NotPresented as error:
+            _log.debug("nothing was seen", place=target.place, address=str(address), reason=error.message)
+        except ValueError as error:
+            _log.info("a certificate cannot be read", place=target.place, reason=str(error))
         return None
 
     # CT monitors.

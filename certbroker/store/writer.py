@@ -150,9 +150,12 @@ class Writer:
         self._connection.close()
 
     def _next_group(self) -> list[_Job]:
-        """What somebody waits for, with a few of the rest every other time; or else the rest; nothing at the end."""
+        """What somebody waits for, with a few of the rest where that was passed over; or else the rest; nothing at the
+        end.
+        """
         self._take_in(wait=not self._awaited and not self._patient)
         if not self._awaited:
+            self._passed_over = False
             return _first(self._patient, _GROUP)
         few = _first(self._patient, _FEW) if self._passed_over else []
         self._passed_over = not few and bool(self._patient)

@@ -22,8 +22,6 @@ from issuers.private_ca.prepare import holds_from, holds_until
 
 # By which a client may name a certificate (RFC 6960 section 4.1.1). Nearly all of them use SHA-1.
 _HASHES: Final = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256()}  # noqa: S303  # It names, and protects nothing.
-ALGORITHMS: Final = tuple(_HASHES)
-
 _IDENTIFIERS: Final = {"sha1": "1.3.14.3.2.26", "sha256": "2.16.840.1.101.3.4.2.1"}
 _BASIC: Final = der.object_identifier("1.3.6.1.5.5.7.48.1.1")
 

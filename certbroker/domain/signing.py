@@ -11,22 +11,16 @@ from msgspec import Struct
 from certbroker.domain import der
 from certbroker.domain.keys import SigningKey
 
-Digest = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
-
 
 class Scheme(Struct, frozen=True):
-    """How a key signs: as an AlgorithmIdentifier in DER, and as what its `sign` wants beside the message.
-
-    `digest` is what the builders of the library want; None where the kind of key has its own.
-    """
+    """How a key signs: as an AlgorithmIdentifier in DER, and as what its `sign` wants beside the message."""
 
     algorithm: bytes
     arguments: tuple[Any, ...] = ()
-    digest: Digest | None = None
 
 
-def _ecdsa(arc: int, digest: Digest) -> Scheme:
-    return Scheme(der.sequence(der.object_identifier(f"1.2.840.10045.4.3.{arc}")), (ec.ECDSA(digest),), digest)
+def _ecdsa(arc: int, digest: hashes.HashAlgorithm) -> Scheme:
+    return Scheme(der.sequence(der.object_identifier(f"1.2.840.10045.4.3.{arc}")), (ec.ECDSA(digest),))
 
 
 def _plain(identifier: str) -> Scheme:
@@ -37,9 +31,7 @@ def _plain(identifier: str) -> Scheme:
 # section 3, RFC 9881 section 2.
 _ECDSA: Final = {256: _ecdsa(2, hashes.SHA256()), 384: _ecdsa(3, hashes.SHA384()), 521: _ecdsa(4, hashes.SHA512())}
 _RSA: Final = Scheme(
-    der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), der.NULL),
-    (padding.PKCS1v15(), hashes.SHA256()),
-    hashes.SHA256(),
+    der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), der.NULL), (padding.PKCS1v15(), hashes.SHA256())
 )
 _ED25519: Final = _plain("1.3.101.112")
 _MLDSA_44: Final = _plain("2.16.840.1.101.3.4.3.17")

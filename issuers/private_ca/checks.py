@@ -59,10 +59,6 @@ class _Draft(Struct, frozen=True):
     names: tuple[x509.GeneralName, ...]
     key: object
 
-    @property
-    def has_subject(self) -> bool:
-        return self.fields[_SUBJECT] != _NOBODY
-
     def extension(self, kind: type[T]) -> x509.Extension[T]:
         """The extension of that kind. Raises ValueError where there is none."""
         found: x509.Extension[T] | None = self.extensions.get(kind.oid)
@@ -83,7 +79,7 @@ def findings(certificate: x509.Certificate, prepared: Prepared) -> list[str]:
 
 def _frame(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     certificate = draft.certificate
-    if sum(map(len, draft.fields)) > _MAX_BYTES:
+    if len(certificate.tbs_certificate_bytes) > _MAX_BYTES:
         yield f"it has more than {_MAX_BYTES} bytes"
     if certificate.version is not x509.Version.v3 or len(draft.fields) != _FIELDS:
         yield "it is not of version 3, or has unique identifiers"
@@ -125,7 +121,7 @@ def _names(draft: _Draft, prepared: Prepared) -> Iterator[str]:
             yield "its issuer is not written as in the CA's certificate"
     elif draft.fields[_ISSUER] != draft.fields[_SUBJECT]:
         yield "a root is its own issuer"
-    names, has_subject = draft.names, draft.has_subject
+    names, has_subject = draft.names, draft.fields[_SUBJECT] != _NOBODY
     if not has_subject and (not names or prepared.profile is None):
         yield "it names nobody"
     if names and draft.extension(x509.SubjectAlternativeName).critical is has_subject:
@@ -133,10 +129,9 @@ def _names(draft: _Draft, prepared: Prepared) -> Iterator[str]:
     if len(names) > 1 and len(set(map(shown, names))) != len(names):
         yield "it has the same name twice"
     for name in names:
-        if type(name) is x509.DNSName:
-            if not is_dns_name(name.value):
-                yield f"{shown(name)} is no DNS name"
-        elif isinstance(name, x509.RFC822Name | x509.UniformResourceIdentifier) and not name.value.isascii():
+        if isinstance(name, x509.DNSName) and not is_dns_name(name.value):
+            yield f"{shown(name)} is no DNS name"
+        if isinstance(name, x509.RFC822Name | x509.UniformResourceIdentifier) and not name.value.isascii():
             yield f"{shown(name)} is not ASCII"
 
 
@@ -166,7 +161,7 @@ def _extensions(draft: _Draft, prepared: Prepared) -> Iterator[str]:
         wanted = _CRITICAL.get(extension.oid)
         if wanted is not None and extension.critical is not wanted:
             yield f"{extension.oid.dotted_string} is {'not ' if wanted else ''}critical"
-        if type(extension.value) is x509.UnrecognizedExtension:
+        if isinstance(extension.value, x509.UnrecognizedExtension):
             yield f"it has an extension that nobody asked for, {extension.oid.dotted_string}"
     draft.extension(x509.SubjectKeyIdentifier)
     if prepared.signer is not None:

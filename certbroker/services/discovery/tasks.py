@@ -166,8 +166,11 @@ class DiscoveryTasks:
         try:
             for address in self._probe.addresses(target.host, target.port)[:_ADDRESSES]:
                 left = end - time.monotonic()
-                seen = self._look_at(address, target, left) if left > 0 else None
-                found += [seen] if seen is not None else []
+                if left <= 0:
+                    break
+                seen = self._look_at(address, target, left)
+                if seen is not None:
+                    found.append(seen)
         except NotPresented as error:
             _log.debug("nothing was seen", place=target.place, reason=error.message)
         except Exception:

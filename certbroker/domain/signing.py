@@ -65,9 +65,5 @@ def signed(body: bytes, key: SigningKey) -> bytes:
 
     Blocks where the key is in an HSM.
     """
-    return der.sequence(body, scheme_of(key).algorithm, der.bit_string(signature(body, key)))
-
-
-def signature(body: bytes, key: SigningKey) -> bytes:
-    """The signature alone. Blocks likewise."""
-    return key.sign(body, *scheme_of(key).arguments)
+    scheme = scheme_of(key)
+    return der.sequence(body, scheme.algorithm, der.bit_string(key.sign(body, *scheme.arguments)))

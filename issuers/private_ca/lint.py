@@ -27,13 +27,12 @@ class LintRefused(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class Linted:
-    """What may be signed: the bytes to sign, the algorithm in DER, and whose key it is that signs.
+    """What may be signed: the bytes to sign, and whose key it is that signs.
 
     Only `lint` makes one. The mark is not kept, so that no altered copy can be made of one either.
     """
 
     tbs: bytes = field(repr=False)
-    algorithm: bytes = field(repr=False)
     prepared: Prepared
     mark: InitVar[object]
 
@@ -53,4 +52,4 @@ def lint(prepared: Prepared) -> Linted:
         raise LintRefused(f"The certificate cannot be expressed in X.509: {error}") from None
     if found:
         raise LintRefused("The CA does not sign this: " + "; ".join(found[:5]) + ".")
-    return Linted(draft.tbs_certificate_bytes, algorithm, prepared, _BY_LINT_ALONE)
+    return Linted(draft.tbs_certificate_bytes, prepared, _BY_LINT_ALONE)

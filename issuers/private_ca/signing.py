@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from certbroker.domain import der
-from certbroker.domain.signing import signature
+from certbroker.domain.signing import signed
 from issuers.private_ca.lint import Linted
 
 
@@ -12,5 +11,4 @@ def sign(linted: Linted) -> bytes:
 
     Blocks where the key is in an HSM. Two calls with the same argument make the same certificate twice, not two.
     """
-    signed = signature(linted.tbs, linted.prepared.key)
-    return der.sequence(linted.tbs, linted.algorithm, der.bit_string(signed))
+    return signed(linted.tbs, linted.prepared.key)

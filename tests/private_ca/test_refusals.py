@@ -44,7 +44,7 @@ def test_only_what_was_linted_can_be_signed(site: Site) -> None:
     linted = lint(_prepared(site))
 
     with pytest.raises(TypeError, match="lint"):
-        Linted(linted.tbs, linted.algorithm, linted.prepared, object())
+        Linted(linted.tbs, linted.prepared, object())
     with pytest.raises((TypeError, ValueError), match="mark"):
         replace(linted, tbs=b"other")
     assert linted.tbs == x509.load_der_x509_certificate(sign(linted)).tbs_certificate_bytes

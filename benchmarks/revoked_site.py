@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from benchmarks.simulation.ca import SimulatedCA
 from benchmarks.simulation.issuer import SimulatedKind
 from benchmarks.simulation.world import DAY
+from certbroker import background
 from certbroker.app import Core
 from certbroker.config import build
 from certbroker.domain import chain as chains
@@ -163,6 +164,7 @@ async def _serve(application: Application, site: Site, directory: Path) -> None:
     loop = asyncio.get_running_loop()
 
     def obey() -> None:
+        background.enter()  # As the threads of the engine that find revocations are.
         for _ in sys.stdin:
             print(json.dumps(site.revoke()), flush=True)
         loop.call_soon_threadsafe(stop.set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -80,3 +81,39 @@ def test_only_threads_that_say_so_are_in_the_background() -> None:
     assert not background.is_here()
     with background.waiting():
         pass
+
+
+def test_requests_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_COURTESY", 10)
+
+    async def answer(threads: ThreadPoolExecutor) -> list[str]:
+        done: list[str] = []
+        with background.answering:
+            with background.answering:
+                giving_way = threads.submit(lambda: (background.give_way(), done.append("background")))
+            await asyncio.sleep(0.05)
+            background.give_way()  # This thread is not in the background.
+            done.append("request")
+        await asyncio.wrap_future(giving_way)
+        return done
+
+    with ThreadPoolExecutor(1, initializer=background.enter) as threads:
+        assert asyncio.run(answer(threads)) == ["request", "background"]
+
+
+def test_who_gives_way_to_requests_in_vain_is_in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_COURTESY", 0.1)
+    monkeypatch.setattr(background, "_HASTE", 60)
+
+    def give_way_often() -> float:
+        started = time.monotonic()
+        for _ in range(100):
+            background.give_way()
+        return time.monotonic() - started
+
+    async def answer_for_ever(threads: ThreadPoolExecutor) -> float:
+        with background.answering:
+            return await asyncio.wrap_future(threads.submit(give_way_often))
+
+    with ThreadPoolExecutor(1, initializer=background.enter) as threads:
+        assert 0.1 <= asyncio.run(answer_for_ever(threads)) < 5

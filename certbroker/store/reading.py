@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+from certbroker import background
 from certbroker.store.transaction import SQLTransaction
 
 # How long the event loop's view of the database is kept at most, in seconds: as long as it is, the write-ahead log
@@ -28,7 +29,7 @@ Query = Callable[[SQLTransaction], T]
 
 
 class ThreadReader:
-    """Reads of one thread."""
+    """Reads of one thread. One in the background gives way to requests before it begins to read."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._cursor = connection.cursor()
@@ -37,16 +38,18 @@ class ThreadReader:
 
     def glance(self) -> SQLTransaction:
         """For a single statement: what is committed now."""
+        background.give_way()
         return self._transaction
 
     def recall(self, key: Hashable, query: Query[T]) -> T:
         """What the query finds now."""
-        return query(self._transaction)
+        return query(self.glance())
 
     @contextmanager
     def read(self) -> Iterator[SQLTransaction]:
         """One consistent view for several statements; nested calls share it."""
         if self._depth == 0:
+            background.give_way()
             self._cursor.execute("BEGIN")
         self._depth += 1
         try:

@@ -99,6 +99,7 @@ class Writer:
 
     def write(self, work: Work[T]) -> T:
         """Have `work` run, and return its result once it is on disk."""
+        background.give_way()
         future: Future[T] = Future()
         self._jobs.put(_Job(work, future))
         with background.waiting():
@@ -108,6 +109,7 @@ class Writer:
         """Have all of them run, and return what each brought or raised; one that fails undoes only itself."""
         if not works:
             return []
+        background.give_way()
         # They are answered in this order, so it is enough to wait for the last.
         end: Future[T] = Future()
         jobs = [_Job(work) for work in works[:-1]] + [_Job(works[-1], end)]

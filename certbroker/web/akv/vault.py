@@ -10,6 +10,7 @@ import structlog
 from msgspec.structs import replace
 from starlette.types import Receive
 
+from certbroker import background
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import BrokerError, Invalid, NotFound, Unauthenticated
 from certbroker.domain.objects import Vault
@@ -123,13 +124,14 @@ class VaultApp:
                 return route.handler(call)
             except TakesLong:
                 call = replace(call, quick=False)
-        if route.soon is not None:
-            try:
-                return await route.soon(call)
-            except TakesLong:
-                pass
-        pool = self._lanes[route.lane] if route.lane else None
-        return await asyncio.get_running_loop().run_in_executor(pool, route.handler, call)
+        with background.answering:
+            if route.soon is not None:
+                try:
+                    return await route.soon(call)
+                except TakesLong:
+                    pass
+            pool = self._lanes[route.lane] if route.lane else None
+            return await asyncio.get_running_loop().run_in_executor(pool, route.handler, call)
 
     def _audited(self, caller: Caller, target: str, response: Response) -> Response:
         """The response, once it is on record; what cannot be put on record is not answered."""

@@ -1,7 +1,8 @@
 """`mass_revocation_per_s`, `mass_revocation_create_ms`: ten thousand certificates of one issuer are revoked at once.
 
-All are replaced, against a CA in the same process that takes no time to think. Meanwhile somebody asks for self-signed
-certificates in another vault, one after the other: what that takes is set beside what it took before.
+The CA's CRL has all of them, each is found on it and replaced with a new key, against a CA in the same process that
+takes no time to think. Meanwhile somebody asks for self-signed certificates in another vault, one after the other: what
+that takes is set beside what it took before.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _PAUSE: Final = 0.05  # Seconds between two that are asked for, as a person or a
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Seconds from the revocation to the last replacement, and for each create before and meanwhile.
+    """Seconds from the new CRL to the last replacement, and for each create before and meanwhile.
 
     `cpu` is what the broker's process has used meanwhile, the CA and the creates included.
     """

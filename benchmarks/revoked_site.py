@@ -1,7 +1,8 @@
 """A broker that serves, with very many certificates from one CA, all of which are revoked when it is told to.
 
-A process of its own: `python -m benchmarks.revoked_site DIRECTORY COUNT`. It prints where it is as JSON; a line on its
-standard input revokes everything, and when all is replaced it prints how long that took. The CA is in the process too.
+A process of its own: `python -m benchmarks.revoked_site DIRECTORY COUNT`. It prints where it is as JSON, once it knows
+of all certificates that they are good; a line on its standard input puts all of them on the CA's CRL, and when all are
+replaced it prints how long that took. The CA is in the process too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
-from msgspec.structs import replace
 
 from benchmarks.simulation.ca import SimulatedCA
 from benchmarks.simulation.issuer import SimulatedKind
@@ -31,7 +31,6 @@ from certbroker.domain.csr import build_csr
 from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import CertificatePolicy, SubjectAlternativeNames
-from certbroker.domain.renewal import Trigger, Wish
 from certbroker.foundation import lay_foundation
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.process import Application
@@ -39,6 +38,7 @@ from certbroker.services.issuance.completion import Completion, store
 from certbroker.services.issuers.issuers import IssuerChanges
 from certbroker.services.objects.naming import new_version
 from certbroker.store.transaction import SQLTransaction
+from tests.support.revocation import Publisher
 
 CA: Final = "simulated"
 MANY: Final = "many"
@@ -49,14 +49,14 @@ HOST: Final = "localhost"
 # Certificates that one account may order at once; afterwards orders say what they replace, and count nowhere.
 _PER_ACCOUNT: Final = 250
 _BATCH: Final = 200
-_TOGETHER: Final = 25
+_CRL: Final = "/crl"
 _OPERATOR: Final = Caller("operator", "Benchmark")
 
 
 class Site:
     """The certificates and their CA."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, publisher: Publisher) -> None:
         self.names = [f"host-{number}.example" for number in range(count)]
         lives: dict[tuple[str, ...], timedelta] = {(name,): 90 * DAY for name in self.names}
         self.ca = SimulatedCA(CA, lambda: datetime.now(UTC), suggests=True, lives=lives, domain_of=lambda name: name)
@@ -65,6 +65,9 @@ class Site:
         self._keystore = SoftwareKeyStore()
         self._core: Core | None = None
         self._first: dict[str, str] = {}
+        self._certificates: list[bytes] = []
+        self._publisher = publisher
+        self.crl = publisher.put(_CRL, self.ca.crl(()))
 
     def prepare(self, core: Core) -> None:
         """Make vaults, an application, and all certificates, as if they had been issued one by one."""
@@ -94,28 +97,36 @@ class Site:
         parsed = chains.parse(chain)
         facts = chains.facts_of(parsed, exportable=True)
         version = self._first[name] = new_version()
+        self._certificates.append(chain[0])
         made = Completion(vault.id, name, version, policy, facts, enabled=True, tags={})
         versions = made.versions(core.seal, self._keystore, key, now)
 
         def work(transaction: SQLTransaction) -> None:
             transaction.objects.put_policy(vault.id, name, policy)
             store(transaction, vault.id, versions, now, issuer=CA)
-            # Nobody has looked at it yet, and nobody shall before it is revoked.
+            # It is looked at for its revocation at once, and for nothing else.
             care = transaction.lifecycles.get(vault.id, name)
             assert care is not None
             transaction.lifecycles.rewrite(care, now + DAY)
+            transaction.watches.disturb(vault.id, name, now)
 
         return work
 
+    def wait_until_good(self) -> None:
+        """Return when it is known of all certificates that they are not revoked."""
+        assert self._core is not None
+        while self._core.broker.store.glance().watches.counts():
+            time.sleep(0.1)
+
     def revoke(self) -> dict[str, float]:
-        """Have all of them replaced, as what finds revocations does it; returns how long that took."""
+        """Put all of them on the CRL, and have that fetched; returns how long it took until all were replaced."""
         assert self._core is not None
         broker = self._core.broker
         vault = broker.vaults.find(MANY)
+        self._publisher.put(_CRL, self.ca.crl(self._certificates))
         before, started, cpu = self.ca.issued, time.perf_counter(), time.process_time()
         names = list(self._first)
-        for start in range(0, len(names), _TOGETHER):
-            broker.store.write_all([self._wishing(vault, name) for name in names[start : start + _TOGETHER]])
+        broker.watching.check_now(_OPERATOR, vault, names[0])
         left = names
         while left:
             time.sleep(0.2)
@@ -125,16 +136,6 @@ class Site:
         spent = time.process_time() - cpu
         return {"seconds": seconds, "cpu": spent, "issued": self.ca.issued - before, "doubled": self.ca.doubled}
 
-    def _wishing(self, vault: Vault, name: str) -> Callable[[SQLTransaction], None]:
-        def work(transaction: SQLTransaction) -> None:
-            care = transaction.lifecycles.get(vault.id, name)
-            assert care is not None
-            wish = Wish(Trigger.REVOKED, "The certificate was revoked: keyCompromise.", self._first[name])
-            lifecycle = replace(care.lifecycle, wish=wish, setback=None)
-            transaction.lifecycles.rewrite(replace(care, lifecycle=lifecycle), datetime.now(UTC))
-
-        return work
-
     def _version(self, vault: Vault, name: str) -> str:
         assert self._core is not None
         head = self._core.broker.store.glance().objects.head(vault.id, Kind.CERTIFICATE, name)
@@ -143,8 +144,11 @@ class Site:
 
 
 def main() -> None:
-    directory, count = Path(sys.argv[1]), int(sys.argv[2])
-    site = Site(count)
+    with Publisher() as publisher:
+        _run(Path(sys.argv[1]), Site(int(sys.argv[2]), publisher))
+
+
+def _run(directory: Path, site: Site) -> None:
     settings = {
         "server": {
             "listen": "127.0.0.1:0",
@@ -154,6 +158,8 @@ def main() -> None:
         },
         "data": {"directory": directory},
         "log": {"level": "warning"},
+        "egress": {"allowed_networks": ["127.0.0.0/8"]},
+        "revocation": {"sources": {CA: {"issuer": "CN=Simulated CA*", "crl": site.crl}}},
     }
     application = Application(lay_foundation(build(settings)), site.prepare, {"simulated": site.kind})
     uvloop.run(_serve(application, site, directory))
@@ -163,16 +169,17 @@ async def _serve(application: Application, site: Site, directory: Path) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def obey() -> None:
-        background.enter()  # As the threads of the engine that find revocations are.
+    def obey(where: dict[str, Any]) -> None:
+        background.enter()
+        site.wait_until_good()
+        print(json.dumps(where), flush=True)
         for _ in sys.stdin:
             print(json.dumps(site.revoke()), flush=True)
         loop.call_soon_threadsafe(stop.set)
 
     def ready(running: Application) -> None:
         where = {"port": running.port, "ca": str(directory / "ca.pem"), "token": site.token}
-        print(json.dumps(where), flush=True)
-        threading.Thread(target=obey, daemon=True).start()
+        threading.Thread(target=obey, args=(where,), daemon=True).start()
 
     await application.run(stop, ready)
 

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -225,6 +225,19 @@ class SimulatedCA:
         life = found.not_after - found.not_before
         middle = found.not_before + life * (1 / 2 if life < _SHORT else 2 / 3)
         return middle - life * _WINDOW / 2, middle + life * _WINDOW / 2, None
+
+    def crl(self, certificates: Iterable[bytes]) -> bytes:
+        """A list that revokes these, whose keys are compromised, in DER."""
+        now = self._now()
+        reason = x509.CRLReason(x509.ReasonFlags.key_compromise)
+        entries = [
+            x509.RevokedCertificateBuilder(x509.load_der_x509_certificate(each).serial_number, now)
+            .add_extension(reason, critical=False)
+            .build()
+            for each in certificates
+        ]
+        builder = x509.CertificateRevocationListBuilder(self._subject, now, now + 7 * DAY, revoked_certificates=entries)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
 
     def _is_affected(self, issued: Issued, now: datetime) -> bool:
         incident = self._incident

@@ -6,10 +6,8 @@ import calendar
 from datetime import datetime, timedelta
 from typing import Final
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from certbroker.domain.csr import encoded_subject, extensions
-from certbroker.domain.keys import key_identifier
+from certbroker.domain.keys import key_identifier, subject_public_key_info
 from certbroker.domain.signing import scheme_of, signed
 from certbroker.domain.tbs_certificate import subject_key_identifier, tbs_certificate
 from certbroker.ports.clock import Clock
@@ -38,7 +36,7 @@ class SelfSigned:
     def advance(self, request: IssuanceRequest, journal: Journal) -> Reply:
         policy, key = request.policy, request.key
         subject = encoded_subject(policy.subject)
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        public = subject_public_key_info(key.public_key())
         start = self._clock.now().replace(microsecond=0)
         end = add_months(start, policy.validity_months)
         body = tbs_certificate(

@@ -7,12 +7,11 @@ from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from certbroker.domain import der
 from certbroker.domain.errors import Invalid
-from certbroker.domain.keys import KEY_USAGES, PrivateKey
+from certbroker.domain.keys import KEY_USAGES, PrivateKey, subject_public_key_info
 from certbroker.domain.policy import (
     CertificatePolicy,
     SubjectAlternativeNames,
@@ -33,7 +32,7 @@ UPN: Final = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 
 def build_csr(policy: CertificatePolicy, key: PrivateKey) -> bytes:
     """The PKCS#10 request (RFC 2986) in DER for a certificate as the policy wants it, signed with `key`."""
-    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    public = subject_public_key_info(key.public_key())
     attribute = der.sequence(_EXTENSION_REQUEST, der.set_of_one(der.sequence(*extensions(policy))))
     body = der.sequence(_VERSION_1, encoded_subject(policy.subject), public, der.tagged(0, attribute))
     return signed(body, key)

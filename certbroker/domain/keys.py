@@ -6,6 +6,8 @@ from hashlib import sha1
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
 from certbroker.domain import der
@@ -90,6 +92,11 @@ def spec_of(key: PublicKey) -> KeySpec:
         name = CURVE_NAMES[key.curve.name]
         return KeySpec("EC", CURVE_BITS[name], name)
     raise Invalid(f"The key is of a kind that is not supported: use RSA or EC on one of {', '.join(CURVES)}.")
+
+
+def subject_public_key_info(key: CertificatePublicKeyTypes) -> bytes:
+    """A public key as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1.2.7)."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def key_identifier(public: bytes) -> bytes:

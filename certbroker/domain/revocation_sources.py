@@ -15,12 +15,12 @@ from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from msgspec import Struct, field
 
 from certbroker.domain.chain import issued
 from certbroker.domain.crl import CRLFacts
+from certbroker.domain.keys import subject_public_key_info
 from certbroker.domain.ocsp import OCSPReply
 
 # Of each sort that one certificate may name. Those that are issued name one or two.
@@ -200,7 +200,7 @@ def _identity(kind: SourceKind, der: bytes) -> str:
     if kind is SourceKind.ISSUER:
         return hashlib.sha256(der).hexdigest()
     certificate = x509.load_der_x509_certificate(der)
-    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    key = subject_public_key_info(certificate.public_key())
     return hashlib.sha256(certificate.subject.public_bytes() + key).hexdigest()
 
 

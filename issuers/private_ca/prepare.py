@@ -10,14 +10,13 @@ from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from msgspec import Struct
 
 from certbroker.domain.authority import AuthoritySettings, shard_of
 from certbroker.domain.csr import encoded_extension, subject_alternative_names
 from certbroker.domain.errors import Invalid
-from certbroker.domain.keys import SigningKey, VerifyingKey, key_identifier
+from certbroker.domain.keys import SigningKey, VerifyingKey, key_identifier, subject_public_key_info
 from certbroker.domain.policy import SubjectAlternativeNames
 from certbroker.domain.signing import scheme_of
 from certbroker.domain.tbs_certificate import subject_key_identifier, tbs_certificate
@@ -87,7 +86,7 @@ def prepare_leaf(
     start, end = _validity(signer, now, min(life, most), most)
     serial = new_serial()
     shard = shard_of(serial, signer.authority.settings.shards)
-    public = _encoded(key)
+    public = subject_public_key_info(key)
     try:
         names = subject_alternative_names(sans, has_subject=has_subject)
     except ValueError as error:
@@ -108,7 +107,7 @@ def prepare_ca(signer: Signer, wanted: CASubject, now: datetime, life: timedelta
     start, end = _validity(signer, now, life, None)
     serial = new_serial()
     shard = shard_of(serial, signer.authority.settings.shards)
-    public, algorithm = _encoded(wanted.key), scheme_of(signer.key).algorithm
+    public, algorithm = subject_public_key_info(wanted.key), scheme_of(signer.key).algorithm
     extensions = (*_of_ca(wanted, public), *_of_issuer(signer, shard))
     subject = wanted.name.public_bytes()
     tbs = tbs_certificate(serial, algorithm, _name_of(signer), (start, end), subject, public, extensions)
@@ -119,7 +118,7 @@ def prepare_root(wanted: CASubject, key: SigningKey, now: datetime, life: timede
     """A certificate that a CA makes for itself."""
     start = now.replace(microsecond=0) - BACKDATE
     end = start + life
-    name, public, serial = wanted.name.public_bytes(), _encoded(wanted.key), new_serial()
+    name, public, serial = wanted.name.public_bytes(), subject_public_key_info(wanted.key), new_serial()
     algorithm = scheme_of(key).algorithm
     tbs = tbs_certificate(serial, algorithm, name, (start, end), name, public, _of_ca(wanted, public))
     return Prepared(tbs, public, key, None, None, serial, 0, end)
@@ -128,11 +127,6 @@ def prepare_root(wanted: CASubject, key: SigningKey, now: datetime, life: timede
 def new_serial() -> int:
     """128 random bits, positive and of a fixed length (RFC 5280 section 4.1.2.2): a leading 1 is put before them."""
     return int.from_bytes(b"\x01" + random_bytes(16), "big")
-
-
-def _encoded(key: VerifyingKey) -> bytes:
-    """The key as SubjectPublicKeyInfo in DER."""
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 @lru_cache(maxsize=64)
@@ -219,7 +213,7 @@ def identifier_of(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
-        return x509.SubjectKeyIdentifier(key_identifier(_encoded(verifying_key(certificate.public_key()))))
+        return x509.SubjectKeyIdentifier(key_identifier(subject_public_key_info(certificate.public_key())))
 
 
 def verifying_key(key: object) -> VerifyingKey:

@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 from msgspec.structs import replace
 
 from certbroker.domain.chain import facts_of
 from certbroker.domain.errors import Invalid
-from certbroker.domain.keys import PrivateKey, operations_for
+from certbroker.domain.keys import PrivateKey, operations_for, subject_public_key_info
 from certbroker.domain.objects import Attributes, Kind
 from certbroker.domain.policy import CertificatePolicy, written_subject
 from certbroker.domain.records import CertificateFacts, Identity, KeyFacts, Operation, Version
@@ -75,7 +74,7 @@ class Completion(Struct, frozen=True):
         seconds = int(now.timestamp())
         attributes = Attributes(seconds, seconds, self.enabled, self.facts.not_before, self.facts.not_after)
         spec, content_type = self.policy.key, self.policy.content_type
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        public = subject_public_key_info(key.public_key())
         operations = operations_for(self.policy.key_usage)
         certificate = Version(
             Kind.CERTIFICATE, self.name, self.version, attributes, self.tags, content_type, certificate=self.facts

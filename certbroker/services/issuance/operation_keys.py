@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from certbroker import background
 from certbroker.domain import operation as states
 from certbroker.domain.csr import build_csr
-from certbroker.domain.keys import PrivateKey
+from certbroker.domain.keys import PrivateKey, subject_public_key_info
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Operation
 from certbroker.domain.renewal import Trigger
@@ -61,7 +60,7 @@ class OperationKeys:
 
     def is_compromised(self, key: PrivateKey) -> bool:
         """Whether somebody has reported that meanwhile."""
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        public = subject_public_key_info(key.public_key())
         return self._store.glance().revocations.is_compromised(key_digest(public))
 
     def _reusable(self, operation: Operation) -> PrivateKey | None:

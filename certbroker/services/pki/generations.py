@@ -8,12 +8,12 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from certbroker.domain.authority import Authority, AuthoritySettings, AuthorityState, Issued, serial_text
 from certbroker.domain.chain import facts_of
-from certbroker.domain.keys import KeySpec, PrivateKey, SigningKey
+from certbroker.domain.keys import KeySpec, PrivateKey, SigningKey, subject_public_key_info
 from certbroker.domain.objects import Attributes, Kind
 from certbroker.domain.policy import EMAIL_CONTACTS, MAX_VALIDITY_MONTHS, UNKNOWN, CertificatePolicy, LifetimeAction
 from certbroker.domain.records import Version
@@ -85,7 +85,7 @@ def describe(
     place: Place, certificate: x509.Certificate, settings: AuthoritySettings, parent: str | None, now: datetime
 ) -> Authority:
     """What is stored about a CA's certificate. Its first CRL is due at once, unless it is a cross certificate."""
-    public = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    public = subject_public_key_info(certificate.public_key())
     publishes = place.state is not AuthorityState.CROSS
     return Authority(
         id=new_version(),

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from certbroker.domain.audit import engine_caller, record
 from certbroker.domain.errors import BrokerError
+from certbroker.domain.keys import subject_public_key_info
 from certbroker.domain.objects import Kind, object_path
 from certbroker.domain.policy import AUTO_RENEW
 from certbroker.domain.records import CertificateFacts, Version
@@ -147,7 +147,7 @@ class RevocationFindings:
         compromised, at = reason is Reason.KEY_COMPROMISE, found.answer.at or now
         if known is None:
             public = x509.load_der_x509_certificate(facts.leaf).public_key()
-            digest = key_digest(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+            digest = key_digest(subject_public_key_info(public))
             transaction.revocations.put(
                 Revocation(
                     facts.sha256,

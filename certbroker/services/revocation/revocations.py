@@ -12,12 +12,11 @@ from typing import Final
 
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, engine_caller, record
 from certbroker.domain.errors import BrokerError, Invalid
-from certbroker.domain.keys import PrivateKey
+from certbroker.domain.keys import PrivateKey, subject_public_key_info
 from certbroker.domain.objects import Kind, Vault, object_path
 from certbroker.domain.policy import UNKNOWN
 from certbroker.domain.records import CertificateFacts, Version
@@ -279,7 +278,7 @@ def _wanted(
         found.name,
         found.version,
         facts.leaf,
-        key_digest(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)),
+        key_digest(subject_public_key_info(public)),
         issuer,
         reason,
         renew,

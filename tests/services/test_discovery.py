@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -352,6 +353,23 @@ def test_what_was_seen_is_adopted_or_ignored(bench: Bench) -> None:
     with pytest.raises(Invalid, match="state is one of"):
         site.discoveries.listing("lost", "", 10)
     assert bench.store.glance().objects.head(bench.vault.id, Kind.CERTIFICATE, "other-example-com") is None
+
+
+def test_an_adoption_is_whole_or_has_not_happened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(bench, "shadow.example.com")
+    site.servers.shown = {"shadow.example.com": foreign("shadow.example.com")}
+    for task in (SCAN, INVENTORY):
+        site.tasks.work(task)
+    (found,) = site.discoveries.listing("unknown", "", 10).items
+    with monkeypatch.context() as broken:
+        broken.setattr(site.endpoints, "add_with", Mock(side_effect=Invalid("There are too many.")))
+        with pytest.raises(Invalid, match="too many"):
+            site.discoveries.adopt(bench.caller, bench.vault, found.id, SELF)
+
+    assert {found.id: Standing.UNKNOWN} == site.standings()
+    assert bench.store.glance().objects.head(bench.vault.id, Kind.CERTIFICATE, "shadow-example-com") is None
+    adopted, _ = site.discoveries.adopt(bench.caller, bench.vault, found.id, SELF)
+    assert 1 == len(site.endpoints.listing(bench.vault, adopted.name))
 
 
 def test_tasks_follow_the_configuration(bench: Bench, caller: Caller) -> None:

@@ -52,18 +52,18 @@ class Endpoints:
 
     def add(self, caller: Caller, vault: Vault, name: str, place: Place) -> Endpoint:
         """Have a place looked at from now on. Safe to repeat. Raises NotFound, Invalid."""
+        return self._store.write(lambda transaction: self.add_with(transaction, caller, vault, name, place))
+
+    def add_with(self, transaction: SQLTransaction, caller: Caller, vault: Vault, name: str, place: Place) -> Endpoint:
+        """The same together with something else that is written."""
         now = self._clock.now()
-
-        def work(transaction: SQLTransaction) -> Endpoint:
-            head = live(transaction, vault.id, Kind.CERTIFICATE, name)
-            before = transaction.endpoints.of(vault.id, name)
-            if len(before) >= MOST_ENDPOINTS and all(each.place != place for each in before):
-                raise Invalid(f"A certificate has at most {MOST_ENDPOINTS} endpoints: remove one that is not needed.")
-            transaction.endpoints.add(vault.id, name, place, now)
-            transaction.audit(record(caller, now, f"/certificates/{head.name}/endpoints/{place.id}"))
-            return _only(transaction, vault.id, name, place.id)
-
-        return self._store.write(work)
+        head = live(transaction, vault.id, Kind.CERTIFICATE, name)
+        before = transaction.endpoints.of(vault.id, name)
+        if len(before) >= MOST_ENDPOINTS and all(each.place != place for each in before):
+            raise Invalid(f"A certificate has at most {MOST_ENDPOINTS} endpoints: remove one that is not needed.")
+        transaction.endpoints.add(vault.id, name, place, now)
+        transaction.audit(record(caller, now, f"/certificates/{head.name}/endpoints/{place.id}"))
+        return _only(transaction, vault.id, name, place.id)
 
     def listing(self, vault: Vault, name: str) -> list[Endpoint]:
         """The endpoints of a certificate. Raises NotFound."""

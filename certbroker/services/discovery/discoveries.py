@@ -17,7 +17,7 @@ from certbroker.domain.discovery import Sighting, Standing, Target
 from certbroker.domain.endpoints import Place, starttls_at
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.keys import KeySpec
-from certbroker.domain.objects import Changes, Kind, Page, Vault
+from certbroker.domain.objects import Changes, Page, Vault
 from certbroker.domain.policy import (
     AUTO_RENEW,
     CertificatePolicy,
@@ -139,29 +139,39 @@ class Discoveries:
         Nobody gets at the private key of what was seen, so the broker makes a key of its own. Raises NotFound, Invalid,
         Conflict, and what a create raises.
         """
-        found = self.get(sighting_id)
-        if found.standing in (Standing.KNOWN, Standing.ADOPTED):
-            raise Conflict(f"It is managed already, as {found.name}.")
+        found = _unmanaged(self.get(sighting_id))
         name = name or name_for(found)
-        if self._store.glance().objects.head(vault.id, Kind.CERTIFICATE, name) is not None:
-            raise Conflict(f"There is a certificate named {name} in this vault: choose another name for this one.")
         policy = policy_for(found, issuer)
-        operation = self._certificates.create(caller, vault, name, lambda stored: policy, Changes())
         now = self._clock.now()
 
-        def work(transaction: SQLTransaction) -> None:
+        def revise(stored: CertificatePolicy | None) -> CertificatePolicy:
+            if stored is not None:
+                raise Conflict(f"There is a certificate named {name} in this vault: choose another name for this one.")
+            return policy
+
+        def beside(transaction: SQLTransaction) -> None:
+            _unmanaged(_found(transaction.discovery.get(sighting_id), sighting_id))
             transaction.discovery.judge(found.id, Standing.ADOPTED, vault.id, name)
             transaction.audit(record(caller, now, f"/discovery/{found.id}/adopt"))
+            for place in _served_at(found):
+                self._endpoints.add_with(transaction, caller, vault, name, place)
 
-        self._store.write(work)
-        if found.leaf:
-            for text in found.places:
-                host, _, port = text.rpartition(":")
-                # A monitor's URL, among these, has told of it and does not serve it.
-                if "/" not in host and port.isdigit():
-                    place = Place(host.strip("[]"), int(port), starttls=starttls_at(int(port)))
-                    self._endpoints.add(caller, vault, name, place)
+        operation = self._certificates.create(caller, vault, name, revise, Changes(), beside=beside)
         return replace(found, standing=Standing.ADOPTED, vault_id=vault.id, name=name), operation
+
+
+def _unmanaged(found: Sighting) -> Sighting:
+    """The same. Raises Conflict where somebody has adopted it, or it is in a vault."""
+    if found.standing in (Standing.KNOWN, Standing.ADOPTED):
+        raise Conflict(f"It is managed already, as {found.name}.")
+    return found
+
+
+def _served_at(found: Sighting) -> list[Place]:
+    """Where it was seen to be served. A monitor's URL has told of it, and does not serve it."""
+    parts = [text.rpartition(":") for text in found.places if found.leaf and "/" not in text]
+    ports = [(host.strip("[]"), int(port)) for host, _, port in parts if port.isdigit()]
+    return [Place(host, port, starttls=starttls_at(port)) for host, port in ports]
 
 
 def name_for(found: Sighting) -> str:

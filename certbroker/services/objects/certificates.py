@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -57,14 +58,30 @@ class Certificates:
         self._inbox = inbox
 
     def create(
-        self, caller: Caller, vault: Vault, name: str, revise: Revise, changes: Changes, *, preserve_order: bool = False
+        self,
+        caller: Caller,
+        vault: Vault,
+        name: str,
+        revise: Revise,
+        changes: Changes,
+        *,
+        preserve_order: bool = False,
+        beside: Callable[[SQLTransaction], None] | None = None,
     ) -> Operation:
         """Ask for a new version; the engine makes it. Where a person is the issuer, the CSR is there on return.
 
-        Raises Invalid, OperationInProgress, Conflict, DeletedButRecoverable.
+        What is to be written `beside` it is so in the same transaction. Raises Invalid, OperationInProgress, Conflict,
+        DeletedButRecoverable, and what `beside` raises.
         """
         creation = self._creation(caller, vault, name, revise, changes, preserve_order)
-        operation = self._store.write(creation.begin)
+
+        def work(transaction: SQLTransaction) -> Operation:
+            operation = creation.begin(transaction)
+            if beside is not None:
+                beside(transaction)
+            return operation
+
+        operation = self._store.write(work)
         if is_manual(operation.policy):
             self._operations.work(operation)
             return self._store.glance().operations.get(operation.id) or operation

@@ -53,19 +53,19 @@ class _Answering:
         self.over = threading.Event()
         self.over.set()
         self._count = 0
+        self._lingering: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
         self._count += 1
         self.over.clear()
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
 
     def __exit__(self, *error: object) -> None:
         self._count -= 1
         if not self._count:
-            asyncio.get_running_loop().call_later(_LINGER, self._end)
-
-    def _end(self) -> None:
-        if not self._count:
-            self.over.set()
+            self._lingering = asyncio.get_running_loop().call_later(_LINGER, self.over.set)
 
 
 answering: Final = _Answering()

@@ -17,7 +17,7 @@ from certbroker.domain.discovery import Sighting, Standing, Target
 from certbroker.domain.endpoints import Place, starttls_at
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.keys import KeySpec
-from certbroker.domain.objects import Changes, Page, Vault
+from certbroker.domain.objects import Changes, Kind, Page, Vault
 from certbroker.domain.policy import (
     AUTO_RENEW,
     CertificatePolicy,
@@ -141,12 +141,16 @@ class Discoveries:
         """
         found = _unmanaged(self.get(sighting_id))
         name = name or name_for(found)
+        taken = f"There is a certificate named {name} in this vault: choose another name for this one."
+        if self._store.glance().objects.head(vault.id, Kind.CERTIFICATE, name) is not None:
+            raise Conflict(taken)
         policy = policy_for(found, issuer)
         now = self._clock.now()
 
+        # What was looked at above may have changed by the time that all of it is written.
         def revise(stored: CertificatePolicy | None) -> CertificatePolicy:
             if stored is not None:
-                raise Conflict(f"There is a certificate named {name} in this vault: choose another name for this one.")
+                raise Conflict(taken)
             return policy
 
         def beside(transaction: SQLTransaction) -> None:
@@ -169,7 +173,9 @@ def _unmanaged(found: Sighting) -> Sighting:
 
 def _served_at(found: Sighting) -> list[Place]:
     """Where it was seen to be served. A monitor's URL has told of it, and does not serve it."""
-    parts = [text.rpartition(":") for text in found.places if found.leaf and "/" not in text]
+    if not found.leaf:
+        return []
+    parts = [text.rpartition(":") for text in found.places if "/" not in text]
     ports = [(host.strip("[]"), int(port)) for host, _, port in parts if port.isdigit()]
     return [Place(host, port, starttls=starttls_at(port)) for host, port in ports]
 

@@ -99,7 +99,7 @@ class Holding(Struct, frozen=True):
 
 class Source(Struct, frozen=True):
     """A place to ask. `about` is the certificate that signs a CRL or issues what OCSP tells of; for an issuer's
-    certificate it is the one whose issuer is looked for. `serial` is set for OCSP.
+    certificate it is the one whose issuer is looked for. `serial` is set for OCSP. `generation` counts what was stored.
     """
 
     id: str
@@ -110,7 +110,7 @@ class Source(Struct, frozen=True):
     holding: Holding = field(default=Holding())
     status: SourceStatus = SourceStatus.NEW
     act_at: datetime | None = None
-    fence: int = 0
+    generation: int = 0
 
 
 def source(kind: SourceKind, url: str, about: bytes, serial: str = "") -> Source:

@@ -20,7 +20,7 @@ _s, _d = RevocationSourceRow, RevocationDependentRow
 # No wait is longer. A time further away comes from a clock that was wrong.
 LONGEST_WAIT: Final = timedelta(days=2)
 
-_COLUMNS = (_s.id, _s.kind, _s.url, _s.about, _s.serial, _s.holding, _s.status, _s.act_at, _s.fence, _s.generation)
+_COLUMNS = (_s.id, _s.kind, _s.url, _s.about, _s.serial, _s.holding, _s.status, _s.act_at, _s.generation)
 _THIS = col(_s.id) == bindparam("source")
 _GET = Statement(choose(*_COLUMNS).where(_THIS))
 _ADD = insertion(_s, once=True)
@@ -29,18 +29,15 @@ _HAS_DUE = Statement(choose(_s.id).where(_DUE).limit(1))
 _CLAIM = Statement(
     update(_s)
     .where(col(_s.id).in_(select(col(_s.id)).where(_DUE).order_by(col(_s.act_at)).limit(bindparam("count"))))
-    .values(act_at=bindparam("until"), fence=col(_s.fence) + 1)
+    .values(act_at=bindparam("until"))
     .returning(*(col(column) for column in _COLUMNS))
 )
 _TAKE = Statement(
-    update(_s)
-    .where(_THIS)
-    .values(act_at=bindparam("until"), fence=col(_s.fence) + 1)
-    .returning(*(col(column) for column in _COLUMNS))
+    update(_s).where(_THIS).values(act_at=bindparam("until")).returning(*(col(column) for column in _COLUMNS))
 )
 _SAVE = Statement(
     update(_s)
-    .where(_THIS, col(_s.fence) == bindparam("owner_fence"))
+    .where(_THIS, col(_s.generation) == bindparam("seen"))
     .values(
         holding=bindparam("new_holding"),
         status=bindparam("new_status"),
@@ -117,13 +114,6 @@ _LEAVE_ALL = Statement(delete(_d).where(_HOLDER))
 _HOLDING: Final = msgspec.json.Decoder(Holding)
 
 
-class StoredSource(Struct, frozen=True):
-    """A source, and how often something was stored about it."""
-
-    source: Source
-    generation: int
-
-
 class Dependent(Struct, frozen=True, order=True):
     """A certificate in a vault that is judged by a source, under the serial number that it has there.
 
@@ -158,9 +148,9 @@ class RevocationSources:
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 
-    def get(self, source_id: str) -> StoredSource | None:
+    def get(self, source_id: str) -> Source | None:
         row = _GET.one(self._cursor, source=source_id)
-        return None if row is None else StoredSource(_source(row), row[9])
+        return None if row is None else _source(row)
 
     def add(self, source: Source, act_at: datetime) -> None:
         """Ask it from then on; nothing happens where that is done already."""
@@ -174,7 +164,6 @@ class RevocationSources:
             holding="{}",
             status=str(source.status),
             act_at=micros(act_at),
-            fence=0,
             generation=0,
             pass_after=None,
             pass_all=0,
@@ -195,16 +184,16 @@ class RevocationSources:
         return [_source(row) for row in rows]
 
     def take(self, source_id: str, until: datetime) -> Source | None:
-        """Take one, due or not, from whoever has it."""
+        """Take one, due or not, beside whoever has it: what is saved first counts."""
         row = _TAKE.one(self._cursor, source=source_id, until=micros(until))
         return None if row is None else _source(row)
 
     def save(self, source: Source, act_at: datetime | None) -> bool:
-        """Write what is held and how it is; False when somebody else has taken it, and nothing was written."""
+        """Write what is held and how it is; False when somebody else has meanwhile, and nothing was written."""
         cursor = _SAVE.run(
             self._cursor,
             source=source.id,
-            owner_fence=source.fence,
+            seen=source.generation,
             new_holding=msgspec.json.encode(source.holding).decode(),
             new_status=str(source.status),
             new_act_at=None if act_at is None else micros(act_at),
@@ -296,7 +285,7 @@ class RevocationSources:
 
 
 def _source(row: Row) -> Source:
-    source_id, kind, url, about, serial, holding, status, act_at, fence, _ = row
+    source_id, kind, url, about, serial, holding, status, act_at, generation = row
     return Source(
         source_id,
         SourceKind(kind),
@@ -306,5 +295,5 @@ def _source(row: Row) -> Source:
         _HOLDING.decode(holding),
         SourceStatus(status),
         None if act_at is None else moment(act_at),
-        fence,
+        generation,
     )

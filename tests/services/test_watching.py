@@ -17,7 +17,7 @@ from certbroker.domain.objects import Kind
 from certbroker.domain.policy import AUTO_RENEW, LifetimeAction
 from certbroker.domain.records import Version
 from certbroker.domain.revocation import Progress, Reason
-from certbroker.domain.revocation_sources import Named, SourceKind, SourceStatus
+from certbroker.domain.revocation_sources import Named, SourceStatus
 from certbroker.domain.revocation_status import Standing
 from certbroker.services.revocation.revocations import RevocationWish
 from tests.support.certificates import Authority, der
@@ -332,17 +332,6 @@ def test_an_index_that_is_gone_is_fetched_again(watch: WatchBench, tmp_path: Pat
     watch.settle()
 
     assert Standing.REVOKED is watch.standing()
-
-
-def test_somebody_who_wants_to_know_now_waits_for_the_answer(watch: WatchBench) -> None:
-    watch.publish()
-    version = watch.issue()
-    watch.publish(revoked(version))
-    view = watch.watching.check_now(watch.bench.caller, watch.bench.vault, "c")
-
-    assert view.watched is not None
-    assert Standing.REVOKED is view.watched.verdict.standing
-    assert [SourceKind.CRL] == [each.kind for each in view.sources]
 
 
 def test_who_names_other_sources_has_all_checked_again(watch: WatchBench) -> None:

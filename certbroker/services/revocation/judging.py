@@ -35,14 +35,14 @@ _SETTLED: Final = (Standing.GOOD, Standing.REVOKED, Standing.ON_HOLD)
 
 @dataclass(slots=True)
 class Judgement:
-    """A verdict, and what it depends on. `seen` is how often something was stored about each source; None for new ones.
+    """A verdict, and what it depends on. `seen` is the generation of each source.
 
     `depends` says by source and serial number what is said there, as `Judging.listed` has it. The indexes of `damaged`
     sources cannot be used.
     """
 
     verdict: Verdict = field(default_factory=Verdict)
-    seen: dict[str, int | None] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
     new: dict[str, Source] = field(default_factory=dict)
     depends: dict[tuple[str, str], int] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
@@ -176,11 +176,11 @@ class Judging:
     def _known(self, transaction: SQLTransaction, wanted: Source, judgement: Judgement) -> Source:
         """The source as it is stored, or as a new one."""
         stored = transaction.sources.get(wanted.id)
-        judgement.seen[wanted.id] = None if stored is None else stored.generation
         if stored is None:
             judgement.new[wanted.id] = wanted
-            return wanted
-        return stored.source
+        known = stored or wanted
+        judgement.seen[wanted.id] = known.generation
+        return known
 
 
 def _listed(entry: Entry | None) -> int:

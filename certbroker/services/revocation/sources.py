@@ -89,18 +89,25 @@ class RevocationSources:
             return []
         return self._store.write(lambda transaction: transaction.sources.claim(now, now + LEASE, count))
 
-    def take(self, source_id: str) -> Source | None:
-        """Take one because somebody wants to know now."""
+    def ask(self, source_id: str) -> None:
+        """Ask one because somebody wants to know now: what is stored then is no older than the call. Blocks."""
         until = self._clock.now() + LEASE
-        return self._store.write(lambda transaction: transaction.sources.take(source_id, until))
+        for _ in range(2):
+            taken = self._store.write(lambda transaction: transaction.sources.take(source_id, until))
+            if taken is None or self.fetch(taken):
+                return
+        # Whoever was first the second time has begun after somebody was first the first time.
 
     def put_off(self, source: Source) -> None:
         """Leave it for later, because too many wait for its host."""
         until = self._clock.now() + _FIRST_RETRY
         self._store.write(lambda transaction: transaction.sources.hurry(source.id, until))
 
-    def fetch(self, source: Source) -> Source:
-        """Ask one that was claimed, and store what comes of it. Raises nothing: a failure is stored too."""
+    def fetch(self, source: Source) -> bool:
+        """Ask one that was claimed, and store what comes of it, unless somebody has stored something meanwhile.
+
+        Raises nothing: a failure is stored too.
+        """
         try:
             failpoint("watch.fetch.before")
             holding = self._asked(source)
@@ -268,8 +275,8 @@ class RevocationSources:
             holding = replace(holding, told=True)
         return replace(source, holding=holding, status=status, act_at=act_at)
 
-    def _stored(self, before: Source, after: Source) -> Source:
-        """Store it, and have those gone through for whom it may make a difference."""
+    def _stored(self, before: Source, after: Source) -> bool:
+        """Store it, and have those gone through whom it may concern; False when somebody else was first."""
 
         def work(transaction: SQLTransaction) -> bool:
             if not transaction.sources.save(after, after.act_at):
@@ -284,7 +291,7 @@ class RevocationSources:
         failpoint("watch.fetch.recorded")
         if after.holding.problem and after.holding.problem != before.holding.problem:
             _log.warning("source of revocations fails", url=after.url, problem=after.holding.problem)
-        return after if saved else before
+        return saved
 
 
 def _unknown(transaction: SQLTransaction, source: Source, now: datetime) -> Iterator[Event]:

@@ -43,6 +43,9 @@ _AGAIN: Final = timedelta(days=7)
 _RENAMED: Final = timedelta(minutes=10)
 _NAMED: Final = "revocation.named"
 
+# How often a check that somebody waits for is made, while news keep arriving.
+_ATTEMPTS: Final = 5
+
 _BATCH: Final = 500
 _PASSES: Final = 8
 _TIDIED: Final = 1000
@@ -100,24 +103,24 @@ class Watching:
             return []
         return self._store.write(lambda transaction: transaction.watches.claim(now, now + LEASE, count))
 
-    def check(self, watches: list[Watch]) -> int:
-        """Judge certificates that were claimed by what is known now. Returns how many were found revoked."""
+    def check(self, watches: list[Watch]) -> bool:
+        """Judge certificates that were claimed by what is known now.
+
+        False where something has changed meanwhile for one of them, which is due again therefore.
+        """
         now = self._clock.now()
         with self._store.read() as transaction:
             works = [self._work(transaction, watch, now) for watch in watches]
         failpoint("watch.check.before")
         outcomes = self._store.write_all(works)
         failpoint("watch.check.after")
-        found = 0
         for watch, outcome in zip(watches, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 # It is due again when its lease is over.
                 _log.error("certificate could not be checked", certificate=watch.name, exc_info=outcome)
-            elif outcome:
-                found += 1
-        if found:
+        if True in outcomes:
             self._inbox.wake()
-        return found
+        return None not in outcomes
 
     def check_now(self, caller: Caller, vault: Vault, name: str) -> WatchView:
         """Ask all sources of a certificate, and judge it by their answers. Blocks. Raises NotFound."""
@@ -130,9 +133,7 @@ class Watching:
         # What one source says may show the way to another: an issuer's certificate to its CRL.
         while ids := {each for each, _ in self._store.glance().sources.of(vault.id, name.lower())} - asked:
             for source_id in sorted(ids):
-                taken = self.sources.take(source_id)
-                if taken is not None:
-                    self.sources.fetch(taken)
+                self.sources.ask(source_id)
             asked |= ids
             self._check_one(vault.id, name)
         return self.view(vault, name)
@@ -145,7 +146,7 @@ class Watching:
             ids = dict.fromkeys(source_id for source_id, _ in transaction.sources.of(vault.id, name.lower()))
             stored = [transaction.sources.get(each) for each in ids]
             version = transaction.objects.get(vault.id, Kind.CERTIFICATE, name)
-        sources = tuple(each.source for each in stored if each is not None)
+        sources = tuple(each for each in stored if each is not None)
         # What is known of another version says nothing of this one.
         if watch is None or version is None or watch.watched.version != version.version:
             return WatchView(None, sources)
@@ -182,11 +183,15 @@ class Watching:
             transaction.watches.disturb(vault_id, name, now + LEASE)
             return transaction.watches.take(vault_id, name, now + LEASE)
 
-        watch = self._store.write(take)
-        if watch is not None:
-            self.check([watch])
+        for _ in range(_ATTEMPTS):
+            watch = self._store.write(take)
+            if watch is None or self.check([watch]):
+                return
 
-    def _work(self, transaction: SQLTransaction, watch: Watch, now: datetime) -> Callable[[SQLTransaction], bool]:
+    def _work(
+        self, transaction: SQLTransaction, watch: Watch, now: datetime
+    ) -> Callable[[SQLTransaction], bool | None]:
+        """What is to be written about a certificate. It returns what `_conclude` does."""
         version = transaction.objects.get(watch.vault_id, Kind.CERTIFICATE, watch.name)
         if version is None or version.certificate is None:
             return lambda writing: _unwatch(writing, watch)
@@ -196,19 +201,23 @@ class Watching:
         judgement = self._judging.judge(transaction, version.certificate, watch.watched.verdict, now)
         return lambda writing: self._conclude(writing, watch, version, judgement, now)
 
-    def _let_go(self, transaction: SQLTransaction, watch: Watch) -> bool:
-        if transaction.watches.save(replace(watch, watched=Watched()), None):
-            transaction.sources.leave_all(watch.vault_id, watch.name)
+    def _let_go(self, transaction: SQLTransaction, watch: Watch) -> bool | None:
+        if not transaction.watches.save(replace(watch, watched=Watched()), None):
+            return None
+        transaction.sources.leave_all(watch.vault_id, watch.name)
         return False
 
     def _conclude(
         self, transaction: SQLTransaction, watch: Watch, version: Version, judgement: Judgement, now: datetime
-    ) -> bool:
-        """What a check comes to, in one transaction; whether the certificate was found revoked by it."""
+    ) -> bool | None:
+        """What a check comes to, in one transaction; whether the certificate was found revoked by it.
+
+        None where something has changed meanwhile, and nothing was written.
+        """
         current = transaction.objects.head(watch.vault_id, Kind.CERTIFICATE, watch.name)
         if current is None or current.current != version.version or not _is_unchanged(transaction, judgement):
             transaction.watches.disturb(watch.vault_id, watch.name, now)
-            return False
+            return None
         before = (
             watch.watched
             if watch.watched.version == version.version
@@ -217,7 +226,7 @@ class Watching:
         watched = Watched(version.version, judgement.verdict, now, before.replaced_for)
         pause = _AGAIN * (0.5 + 0.5 * fraction(str(watch.vault_id), watch.name, now.isoformat()))
         if not transaction.watches.save(replace(watch, watched=watched), now + pause):
-            return False
+            return None
         self._depend(transaction, watch, judgement, now)
         replaced = self._findings.act(transaction, watch.vault_id, version, before, watched, now)
         if replaced is None:
@@ -251,7 +260,7 @@ class Watching:
         changed: list[Dependent] = []
         for each in dependents:
             try:
-                listed = self._judging.listed(stored.source, int(each.serial, 16))
+                listed = self._judging.listed(stored, int(each.serial, 16))
             except Damaged:
                 changed.append(each)  # The check has it fetched again.
                 continue
@@ -288,6 +297,6 @@ def _is_unchanged(transaction: SQLTransaction, judgement: Judgement) -> bool:
     for source_id, seen in judgement.seen.items():
         stored = transaction.sources.get(source_id)
         # Another check may have added it meanwhile; it has said nothing yet either way.
-        if (0 if stored is None else stored.generation) != (seen or 0):
+        if (0 if stored is None else stored.generation) != seen:
             return False
     return True

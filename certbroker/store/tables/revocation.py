@@ -41,9 +41,9 @@ class RevocationRow(SQLModel, table=True):
 class RevocationSourceRow(SQLModel, table=True):
     """Where it is asked whether certificates are revoked, shared by all vaults. `holding` is JSON: what it has said.
 
-    `about` is a certificate in DER. A lease is an `act_at` in the future; `fence` counts the owners, and `generation`
-    what has been stored. While `pass_after` is set, those who depend on the source are gone through: up to there, and
-    all of them are looked at again where `pass_all` is 1.
+    `about` is a certificate in DER. A lease is an `act_at` in the future; `generation` counts what has been stored: who
+    has read an older one cannot write any more. While `pass_after` is set, those who depend on the source are gone
+    through: up to there, and all of them are looked at again where `pass_all` is 1.
     """
 
     __tablename__ = "revocation_sources"
@@ -62,7 +62,6 @@ class RevocationSourceRow(SQLModel, table=True):
     holding: str = Field(sa_column=Column(Text, nullable=False))
     status: str
     act_at: int | None = Field(default=None, sa_column=big_column(nullable=True))
-    fence: int = 0
     generation: int = 0
     pass_after: str | None = None
     pass_all: int = 0

@@ -44,6 +44,7 @@ from certbroker.services.notification.digests import Digests
 from certbroker.services.objects.backup import Backups
 from certbroker.services.objects.certificates import Certificates
 from certbroker.services.objects.deletion import Deletions
+from certbroker.services.objects.key_uses import KeyUses
 from certbroker.services.objects.keys import Keys
 from certbroker.services.objects.listings import Listings
 from certbroker.services.objects.secret_expiry import SecretExpiry
@@ -152,7 +153,8 @@ def unseal(
         clock=clock,
         vaults=vaults,
         secrets=own_secrets,
-        keys=Keys(store),
+        keys=Keys(store, seal, keystore, clock),
+        key_uses=KeyUses(store, seal, keystore, clock),
         certificates=certificates,
         operations=operations,
         renewals=renewals,

@@ -80,7 +80,9 @@ def test_the_readme_can_be_followed(checkout: Path) -> None:
     assert b"BEGIN CERTIFICATE" in (checkout / "build" / "web.pem").read_bytes()
 
 
-@pytest.mark.parametrize("page", ["self-signed", "csr-and-merge", "import", "private-ca", "connect-azure-sdk-and-cli"])
+@pytest.mark.parametrize(
+    "page", ["keys", "self-signed", "csr-and-merge", "import", "private-ca", "connect-azure-sdk-and-cli"]
+)
 def test_the_how_to_pages_can_be_followed(broker: DevBroker, checkout: Path, page: str) -> None:
     script = _script(_ROOT / "docs" / "how-to" / f"{page}.md")
 

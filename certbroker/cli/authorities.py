@@ -184,7 +184,7 @@ def import_authority(
     ] = None,
 ) -> None:
     """Take over a CA that exists, with its key. Destroy what is outside of the vault then."""
-    from certbroker.cli.certificates import first_line
+    from certbroker.cli.options import first_line
 
     body = present(
         value=base64.b64encode(file.read_bytes()).decode(),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from certbroker.cli import endpoints, lifecycle, policies, revocation, wanted
-from certbroker.cli.options import CertificateName, Enabled, Tags, Version, present, read_tags
+from certbroker.cli.options import CertificateName, Enabled, PasswordFile, Tags, Version, first_line, present, read_tags
 from certbroker.cli.output import name_of, remaining, tags, thumbprint, version_of, when, write_private
 from certbroker.cli.session import Session, vault_command
 
@@ -217,9 +217,7 @@ def import_certificate(
     name: CertificateName,
     file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="PFX, or PEM with the key.")],
     *,
-    password_file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="The password of the file is its first line.")
-    ] = None,
+    password_file: PasswordFile = None,
     exportable: wanted.Exportable = None,
     tag: Tags = None,
 ) -> None:
@@ -283,11 +281,6 @@ def update(
 
 revocation.register(app)
 lifecycle.register(app, "certificate")
-
-
-def first_line(path: Path) -> str:
-    """A password in a file, without the end of its line."""
-    return path.read_text("utf-8").partition("\n")[0].removesuffix("\r")
 
 
 def _rows(view: dict[str, Any]) -> dict[str, object]:

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from certbroker.cli.certificates import first_line
 from certbroker.cli.client import CommandFailed, ExitCode
-from certbroker.cli.options import Enabled, Yes, confirm, present
+from certbroker.cli.options import Enabled, Yes, confirm, first_line, present
 from certbroker.cli.output import last, when
 from certbroker.cli.session import Session, vault_command
 

@@ -13,6 +13,7 @@ from typer.main import get_group
 GROUPS: Final = {
     "vault": ("vaults", "Vaults: make, list, show."),
     "secret": ("secrets", "Secrets: set, get, list, versions, delete, recover, back up."),
+    "key": ("keys", "Keys: make, import, sign, verify, encrypt, decrypt, delete, recover, back up."),
     "certificate": (
         "certificates",
         "Certificates: create, import, merge, download, policies, delete, recover, back up.",

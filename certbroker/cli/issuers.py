@@ -9,8 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from certbroker.cli.certificates import first_line
-from certbroker.cli.options import Enabled, IssuerName, Yes, confirm, present
+from certbroker.cli.options import Enabled, IssuerName, Yes, confirm, first_line, present
 from certbroker.cli.output import last, when
 from certbroker.cli.session import Session, vault_command
 from certbroker.domain.budget import duration

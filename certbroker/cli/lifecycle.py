@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from certbroker.cli.jwk import decoded, encoded
 from certbroker.cli.options import ObjectName, Yes, confirm
 from certbroker.cli.output import name_of, remaining, version_of, when, write_private
 from certbroker.cli.session import Session, vault_command
@@ -60,7 +59,7 @@ def register(app: typer.Typer, kind: str, panel: str = "Soft delete and backup")
         file: Annotated[Path, typer.Option("--file", "-f", dir_okay=False, help="Written with mode 0600.")],
     ) -> None:
         blob = session.vault.post(f"/{kind}s/{name}/backup")
-        write_private(file, _bytes(blob["value"]))
+        write_private(file, decoded(blob["value"]))
         session.output.done(f"{kind} {name} is in {file}. Only this broker, with its seal key, can restore it.")
 
     @vault_command
@@ -68,9 +67,9 @@ def register(app: typer.Typer, kind: str, panel: str = "Soft delete and backup")
         session: Session,
         file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="A backup.")],
     ) -> None:
-        value = base64.urlsafe_b64encode(file.read_bytes()).rstrip(b"=").decode()
-        restored = session.vault.post(f"/{kind}s/restore", {"value": value})
-        session.output.done(f"{kind} {name_of(restored['id'])} is restored.", restored)
+        restored = session.vault.post(f"/{kind}s/restore", {"value": encoded(file.read_bytes())})
+        url = restored["key"]["kid"] if kind == "key" else restored["id"]
+        session.output.done(f"{kind} {name_of(url)} is restored.", restored)
 
     app.command(help=f"List the versions of a {kind}.")(versions)
     for label, command, text in (
@@ -82,10 +81,3 @@ def register(app: typer.Typer, kind: str, panel: str = "Soft delete and backup")
         ("restore", restore, f"Bring a {kind} back from a backup, with all of its versions."),
     ):
         app.command(label, help=text, rich_help_panel=panel)(command)
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error:
-        return text.encode()

@@ -10,6 +10,7 @@ import typer
 
 ObjectName = Annotated[str, typer.Argument(metavar="NAME", help="Its name.")]
 SecretName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret.")]
+KeyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")]
 CertificateName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the certificate.")]
 IssuerName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the issuer.")]
 Version = Annotated[str, typer.Option("--version", metavar="VERSION", help="A version; the current one otherwise.")]
@@ -19,6 +20,23 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 InputFile = Annotated[
     Path | None, typer.Option("--file", "-f", exists=True, dir_okay=False, readable=True, help="Read it from a file.")
 ]
+
+PasswordFile = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="The password of the file is its first line.")
+]
+
+
+def first_line(path: Path) -> str:
+    """A password in a file, without the end of its line."""
+    return path.read_text("utf-8").partition("\n")[0].removesuffix("\r")
+
+
+def expiring(enabled: bool | None, days: int | None) -> dict[str, object] | None:
+    """The attributes that were given; None, which changes nothing, when none were."""
+    from datetime import UTC, datetime, timedelta
+
+    expires = None if days is None else int((datetime.now(UTC) + timedelta(days=days)).timestamp())
+    return present(enabled=enabled, exp=expires) or None
 
 
 def read_tags(pairs: list[str] | None) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from certbroker.cli import lifecycle
-from certbroker.cli.options import Enabled, InputFile, SecretName, Tags, Version, present, read_tags
+from certbroker.cli.options import Enabled, InputFile, SecretName, Tags, Version, expiring, present, read_tags
 from certbroker.cli.output import name_of, remaining, tags, version_of, when, write_private
 from certbroker.cli.session import Session, vault_command
 
@@ -46,7 +46,7 @@ def set_secret(
         value=_value(value, file, binary=binary),
         contentType=content_type,
         tags=read_tags(tag),
-        attributes=_attributes(enabled, expires_in),
+        attributes=expiring(enabled, expires_in),
     )
     stored = session.vault.put(f"/secrets/{name}", body)
     # The reply repeats the value, and nobody asked to see it.
@@ -107,7 +107,7 @@ def update(
     enabled: Enabled = None,
 ) -> None:
     """Change what is known about a secret; the value stays. Tags are replaced as a whole."""
-    attributes = _attributes(enabled, expires_in)
+    attributes = expiring(enabled, expires_in)
     changed = session.vault.patch(
         f"/secrets/{name}/{version}",
         present(contentType=content_type, tags=read_tags(tag), attributes=attributes),
@@ -144,11 +144,3 @@ def _decoded(value: str) -> bytes:
         return base64.b64decode(value, validate=True)
     except binascii.Error:
         raise typer.BadParameter("The value is not base64.", param_hint="--base64") from None
-
-
-def _attributes(enabled: bool | None, expires_in: int | None) -> dict[str, object] | None:
-    """The attributes that were given; None, which changes nothing, when none were."""
-    from datetime import UTC, datetime, timedelta
-
-    expires = None if expires_in is None else int((datetime.now(UTC) + timedelta(days=expires_in)).timestamp())
-    return present(enabled=enabled, exp=expires) or None

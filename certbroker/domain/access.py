@@ -72,6 +72,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     "Key Vault Crypto User": ("keys/read", "keys/update/action", "keys/backup/action", "keys/encrypt/action",
                               "keys/decrypt/action", "keys/wrap/action", "keys/unwrap/action", "keys/sign/action",
                               "keys/verify/action"),
+    "Key Vault Crypto Service Encryption User": ("keys/read", "keys/wrap/action", "keys/unwrap/action"),
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
 CURVE_NAMES: Final[dict[str, str]] = {curve().name: name for name, curve in CURVES.items()}
 RSA_SIZES: Final = (2048, 3072, 4096)
 
-# What policies may ask for.
+# What may be asked for.
 KEY_TYPES: Final = ("RSA", "RSA-HSM", "EC", "EC-HSM")
 
 # NIST SP 800-57 part 1, table 2: below 2048 bits an RSA key no longer gives 112 bits of security. The upper bound keeps
@@ -58,22 +58,25 @@ class KeySpec(Struct, frozen=True):
     def hsm(self) -> bool:
         return self.kty.endswith("-HSM")
 
-    def complete(self) -> KeySpec:
-        """The spec with its defaults filled in (RSA 2048, P-256), or Invalid where it contradicts itself."""
+    def complete(self, within: str = "") -> KeySpec:
+        """The spec with its defaults filled in (RSA 2048, P-256), or Invalid where it contradicts itself.
+
+        `within` is what the names of its members begin with where they were written.
+        """
         if self.kty not in KEY_TYPES:
-            raise Invalid(f"key_props.kty {self.kty!r} is not supported for certificates: use RSA or EC.")
+            raise Invalid(f"{within}kty {self.kty[:40]!r} is not supported: use RSA or EC.")
         if self.family == "RSA":
             if self.curve is not None:
-                raise Invalid("key_props.crv is only for EC keys; remove it or set kty to EC.")
+                raise Invalid(f"{within}crv is only for EC keys; remove it or set kty to EC.")
             size = self.size or 2048
             if size not in RSA_SIZES:
-                raise Invalid(f"key_props.key_size {size} is not supported: RSA keys have 2048, 3072 or 4096 bits.")
+                raise Invalid(f"{within}key_size {size} is not supported: RSA keys have 2048, 3072 or 4096 bits.")
             return KeySpec(self.kty, size, None)
         curve = self.curve or next((name for name, bits in CURVE_BITS.items() if bits == self.size), "P-256")
         if curve not in CURVES:
-            raise Invalid(f"key_props.crv {curve!r} is not supported: use one of {', '.join(CURVES)}.")
+            raise Invalid(f"{within}crv {curve[:40]!r} is not supported: use one of {', '.join(CURVES)}.")
         if self.size is not None and self.size != CURVE_BITS[curve]:
-            raise Invalid(f"key_props.key_size {self.size} does not belong to curve {curve}; leave it out.")
+            raise Invalid(f"{within}key_size {self.size} does not belong to curve {curve}; leave it out.")
         return KeySpec(self.kty, CURVE_BITS[curve], curve)
 
 

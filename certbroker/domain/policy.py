@@ -120,7 +120,7 @@ class CertificatePolicy(Struct, frozen=True):
 
     def check(self) -> None:
         """Raise Invalid, naming the field, when a certificate could not be made from this policy."""
-        self.key.complete()
+        self.key.complete("key_props.")
         if self.content_type not in CONTENT_TYPES:
             raise Invalid(f"secret_props.contentType is one of {', '.join(CONTENT_TYPES)}.")
         if self.key.hsm and self.exportable:

@@ -1,6 +1,6 @@
-"""Takes a PFX or PEM apart, as a process with little time and memory.
+"""Takes apart a PFX or PEM, or puts a key in JWK together, as a process with little time and memory.
 
-`services/issuance/foreign.py` starts it and says why.
+`services/objects/foreign.py` starts it and says why.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from certbroker.domain.keys import CURVES, MAX_RSA_BITS, MIN_RSA_BITS
+
 _CPU_SECONDS: Final = 4
 _MEMORY_BYTES: Final = 512 * 1024 * 1024
 _PEM: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
@@ -38,24 +40,62 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     request = msgspec.msgpack.decode(sys.stdin.buffer.read())
     try:
-        reply = take_apart(request["data"], request["password"])
+        jwk = request["jwk"]
+        reply = put_together(jwk) if jwk else take_apart(request["data"], request["password"])
     except Refused as refusal:
         reply = {"error": str(refusal)}
     sys.stdout.buffer.write(msgspec.msgpack.encode(reply))
 
 
 def take_apart(data: bytes, password: str | None) -> dict[str, object]:
-    """The parts under the names of `services.issuance.foreign.Reply`. Raises Refused."""
+    """The parts under the names of `services.objects.foreign.Reply`. Raises Refused."""
     key, certificates = _from_pem(data, password) if b"-----BEGIN" in data else _from_pfx(data, password)
-    if isinstance(key, rsa.RSAPrivateKey):
-        if not 2048 <= key.key_size <= 8192:
-            raise Refused(f"The RSA key has {key.key_size} bits; keys of 2048 to 8192 bits are accepted.")
-    elif not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise Refused("The private key is of a kind that is not supported: use RSA or EC.")
     return {
-        "key": key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        "key": _encoded(key),
         "certificates": [certificate.public_bytes(Encoding.DER) for certificate in certificates],
     }
+
+
+def put_together(jwk: dict[str, str | bytes]) -> dict[str, object]:
+    """The key of a JWK (RFC 7518 section 6), whose numbers are given as bytes, in the same form. Raises Refused."""
+    numbers = {name: int.from_bytes(value) for name, value in jwk.items() if isinstance(value, bytes)}
+    try:
+        return {"key": _encoded(_rsa(numbers) if jwk["kty"] == "RSA" else _ec(str(jwk["crv"]), numbers))}
+    except KeyError as missing:
+        raise Refused(f"key.{missing.args[0]} is missing.") from None
+    except ValueError:
+        raise Refused("The members of the key do not belong together.") from None
+
+
+def _rsa(numbers: dict[str, int]) -> rsa.RSAPrivateKey:
+    n, e, d = numbers["n"], numbers["e"], numbers["d"]
+    _check_size(n.bit_length())
+    # RFC 7518 section 6.3.2: whoever writes one of them has to write all; whoever writes none is understood.
+    p, q = (numbers["p"], numbers["q"]) if "p" in numbers else rsa.rsa_recover_prime_factors(n, e, d)
+    more = (
+        numbers.get("dp") or rsa.rsa_crt_dmp1(d, p),
+        numbers.get("dq") or rsa.rsa_crt_dmq1(d, q),
+        numbers.get("qi") or rsa.rsa_crt_iqmp(p, q),
+    )
+    return rsa.RSAPrivateNumbers(p, q, d, *more, rsa.RSAPublicNumbers(e, n)).private_key()
+
+
+def _ec(curve: str, numbers: dict[str, int]) -> ec.EllipticCurvePrivateKey:
+    public = ec.EllipticCurvePublicNumbers(numbers["x"], numbers["y"], CURVES[curve]())
+    return ec.EllipticCurvePrivateNumbers(numbers["d"], public).private_key()
+
+
+def _encoded(key: object) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        _check_size(key.key_size)
+    elif not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Refused("The private key is of a kind that is not supported: use RSA or EC.")
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _check_size(bits: int) -> None:
+    if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
+        raise Refused(f"The RSA key has {bits} bits; keys of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits are accepted.")
 
 
 def _from_pfx(data: bytes, password: str | None) -> tuple[object, list[x509.Certificate]]:

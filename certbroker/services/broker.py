@@ -29,6 +29,7 @@ from certbroker.services.notification.digests import Digests
 from certbroker.services.objects.backup import Backups
 from certbroker.services.objects.certificates import Certificates
 from certbroker.services.objects.deletion import Deletions
+from certbroker.services.objects.key_uses import KeyUses
 from certbroker.services.objects.keys import Keys
 from certbroker.services.objects.listings import Listings
 from certbroker.services.objects.secret_expiry import SecretExpiry
@@ -56,6 +57,7 @@ class Broker:
     vaults: Vaults
     secrets: Secrets
     keys: Keys
+    key_uses: KeyUses
     certificates: Certificates
     operations: Operations
     renewals: Renewals

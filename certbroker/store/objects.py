@@ -75,6 +75,7 @@ _UPDATE = Statement(
     .where(_THIS_VERSION)
     .values({name: bindparam(f"new_{name}") for name in ("enabled", "nbf", "exp", "tags", "content_type", "updated")})
 )
+_SET_FACTS = Statement(update(_v).where(_THIS_VERSION).values(facts=bindparam("new_facts")))
 _LIST = Statement(
     choose(*_LISTED_COLUMNS)
     .join_from(_o, _v, _CURRENT)
@@ -220,6 +221,18 @@ class Objects:
             new_updated=now,
         )
         return replace(version, attributes=attributes, tags=tags, content_type=content_type)
+
+    def change_key(self, vault: int, version: Version, facts: KeyFacts) -> Version:
+        """Say something else of a key and return it as it is now."""
+        _SET_FACTS.run(
+            self._cursor,
+            vault=vault,
+            kind=Kind.KEY,
+            name=version.name.lower(),
+            version=version.version,
+            new_facts=_encode(facts).decode(),
+        )
+        return replace(version, key=facts)
 
     def listing(self, vault: int, kind: Kind, after: str, count: int, *, pending: bool = False) -> list[Listed]:
         """Objects that are not deleted, by name, after the given one; `pending` includes those without a version."""

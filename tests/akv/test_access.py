@@ -63,6 +63,22 @@ REQUESTS: Final[dict[str, tuple[str, str, Any]]] = {
     "keys/read": ("GET", "/keys/{c}/", None),
     "keys/read list": ("GET", "/keys", None),
     "keys/read versions": ("GET", "/keys/{c}/versions", None),
+    "keys/read deleted": ("GET", "/deletedkeys", None),
+    "keys/read one deleted": ("GET", "/deletedkeys/{c}", None),
+    "keys/create": ("POST", "/keys/{c}/create", {}),
+    "keys/import": ("PUT", "/keys/{c}", {}),
+    "keys/update": ("PATCH", "/keys/{c}/", {}),
+    "keys/encrypt": ("POST", "/keys/{c}//encrypt", {}),
+    "keys/decrypt": ("POST", "/keys/{c}/decrypt", {}),
+    "keys/wrap": ("POST", "/keys/{c}/wrapKey", {}),
+    "keys/unwrap": ("POST", "/keys/{c}/unwrapkey", {}),
+    "keys/sign": ("POST", "/keys/{c}/sign", {}),
+    "keys/verify": ("POST", f"/keys/{{c}}/{'0' * 32}/verify", {}),
+    "keys/backup": ("POST", "/keys/{c}/backup", None),
+    "keys/restore": ("POST", "/keys/restore", {"value": ""}),
+    "keys/delete": ("DELETE", "/keys/{c}", None),
+    "keys/recover": ("POST", "/deletedkeys/{c}/recover", None),
+    "keys/purge": ("DELETE", "/deletedkeys/{c}", None),
 }
 
 ALLOWED: Final = {
@@ -80,7 +96,11 @@ ALLOWED: Final = {
     "Key Vault Certificates Officer": ("certificates/", "certificatecas/", "certificatecontacts/", "channels/"),
     "Key Vault Certificate User": ("certificates/read", "secrets/getSecret", "secrets/readMetadata", "keys/read"),
     "Key Vault Crypto Officer": ("keys/",),
-    "Key Vault Crypto User": ("keys/read",),
+    "Key Vault Crypto User": tuple(
+        f"keys/{action}"
+        for action in ("read", "update", "encrypt", "decrypt", "wrap", "unwrap", "sign", "verify", "backup")
+    ),
+    "Key Vault Crypto Service Encryption User": ("keys/read", "keys/wrap", "keys/unwrap"),
 }
 
 

@@ -27,6 +27,8 @@ def _error(answer: Any) -> tuple[int, str]:
         ("/secrets/n/" + "0" * 32, "SecretNotFound"),
         ("/deletedsecrets/n", "SecretNotFound"),
         ("/keys/n", "KeyNotFound"),
+        ("/keys/n/" + "0" * 32, "KeyNotFound"),
+        ("/deletedkeys/n", "KeyNotFound"),
         ("/certificates/n", "CertificateNotFound"),
         ("/certificates/n/" + "0" * 32, "CertificateNotFound"),
         ("/certificates/n/policy", "CertificateNotFound"),
@@ -66,13 +68,16 @@ async def test_unknown_and_missing_versions_are_refused(vault: VaultClient, vers
         ("GET", "/deletedsecrets/{}"),
         ("DELETE", "/secrets/{}"),
         ("GET", "/keys/{}"),
+        ("PUT", "/keys/{}"),
+        ("POST", "/keys/{}/create"),
+        ("POST", "/keys/{}/sign"),
         ("POST", "/certificates/{}/create"),
         ("GET", "/certificates/{}/pending"),
         ("PUT", "/certificates/issuers/{}"),
     ],
 )
 async def test_names_that_are_not_allowed_are_refused(vault: VaultClient, method: str, path: str, name: str) -> None:
-    bodies = {"PUT": {"value": "v", "provider": "Test"}, "POST": {"policy": self_signed_policy()}}
+    bodies = {"PUT": {"value": "v", "provider": "Test"}, "POST": {"policy": self_signed_policy(), "kty": "EC"}}
     answer = await vault.send(method, path.format(name), bodies.get(method))
 
     assert (400, "BadParameter") == _error(answer)
@@ -96,7 +101,8 @@ async def test_versions_that_are_none_are_refused(vault: VaultClient, kind: str,
         ("GET", "/secrets//n"),
         ("GET", "//secrets/n"),
         ("PUT", "/certificates/n/policy"),
-        ("DELETE", "/deletedkeys/n"),
+        ("POST", "/keys/n/release"),
+        ("GET", "/keys/n/sign"),
         ("HEAD", "/secrets"),
         ("BREW", "/secrets"),
     ],

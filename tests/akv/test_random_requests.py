@@ -42,7 +42,7 @@ MEMBERS = st.sampled_from([
     "ekus", "sans", "key_usage", "validity_months", "emails", "dns_names", "upns", "uris", "ipAddresses", "trigger",
     "action", "action_type", "days_before_expiry", "lifetime_percentage", "name", "cty", "pwd", "x5c", "contacts",
     "cancellation_requested", "email", "phone", "provider", "credentials", "account_id", "org_details", "id",
-    "admin_details",
+    "admin_details", "key", "key_ops", "alg", "digest", "Hsm", "n", "e", "d", "p", "x", "y", "release_policy",
 ])  # fmt: skip
 KEYS = st.one_of(MEMBERS, st.text(max_size=4))
 BOOLEAN = st.booleans()
@@ -92,6 +92,15 @@ BODIES = _shaped(
     credentials=_shaped(account_id=TEXT, pwd=TEXT),
     org_details=_shaped(id=TEXT, admin_details=st.lists(_shaped(email=TEXT, phone=TEXT), max_size=2)),
 )
+USES = _shaped(
+    kty=st.just("EC"),
+    crv=WORDS,
+    key_ops=TEXTS,
+    key=_shaped(kty=WORDS, crv=WORDS, n=TEXT, e=TEXT, d=TEXT, p=TEXT, q=TEXT, x=TEXT, y=TEXT),
+    alg=WORDS,
+    value=TEXT,
+    digest=TEXT,
+)
 SEGMENTS = st.one_of(WORDS, st.text(max_size=6), st.just("0" * 32), st.just("versions"))
 QUERIES = st.dictionaries(
     st.one_of(st.sampled_from(["maxresults", "$skiptoken", "includePending", "request_id", "outContentType"]), TEXT),
@@ -110,7 +119,7 @@ def playground(broker: MemoryBroker, http: httpx.AsyncClient, administrator: str
     route=st.sampled_from(ROUTES),
     segments=st.lists(SEGMENTS, min_size=3, max_size=3),
     query=QUERIES,
-    body=st.one_of(BODIES, BODIES, POLICY, JSON, st.binary(max_size=40)),
+    body=st.one_of(BODIES, BODIES, USES, POLICY, JSON, st.binary(max_size=40)),
 )
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 async def test_no_request_is_our_fault(

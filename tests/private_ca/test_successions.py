@@ -16,7 +16,7 @@ from certbroker.domain.operation import Completed, Failed
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.revocation import Reason
 from certbroker.keystore.software import SoftwareKeyStore
-from certbroker.services.issuance.foreign import Imported
+from certbroker.services.objects.foreign import Imported
 from certbroker.services.pki.authorities import SettingsChanges
 from certbroker.services.pki.successions import RenewalWish
 from certbroker.services.revocation.revocations import RevocationWish

@@ -12,6 +12,7 @@ from azure.identity.aio import DefaultAzureCredential
 from azure.keyvault.certificates import CertificatePolicy
 from azure.keyvault.certificates.aio import CertificateClient
 from azure.keyvault.keys.aio import KeyClient
+from azure.keyvault.keys.crypto import SignatureAlgorithm
 from azure.keyvault.secrets.aio import SecretClient
 
 from tests.support.broker import DevBroker
@@ -68,6 +69,21 @@ async def test_secrets(clients: Clients, name: str) -> None:
         with pytest.raises(ResourceNotFoundError):
             await secrets.get_deleted_secret(name)
         assert not (await secrets.restore_secret_backup(blob)).enabled
+
+
+async def test_keys(clients: Clients, name: str) -> None:
+    async with clients:
+        keys = clients.keys
+        made = await keys.create_ec_key(name)
+        use = keys.get_cryptography_client(name)
+        signed = await use.sign(SignatureAlgorithm.es256, bytes(32))
+
+        assert made.id == signed.key_id == (await keys.get_key(name)).id
+        assert (await use.verify(SignatureAlgorithm.es256, bytes(32), signed.signature)).is_valid
+        blob = await keys.backup_key(name)
+        await keys.delete_key(name)
+        await keys.purge_deleted_key(name)
+        assert made.id == (await keys.restore_key_backup(blob)).id
 
 
 async def test_certificates(clients: Clients, name: str) -> None:

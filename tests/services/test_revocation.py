@@ -22,7 +22,7 @@ from certbroker.domain.records import Version
 from certbroker.domain.renewal import Trigger
 from certbroker.domain.revocation import Progress, Reason, Revocation
 from certbroker.ports.issuer import IssuerUnavailable
-from certbroker.services.issuance.foreign import take_apart
+from certbroker.services.objects.foreign import take_apart
 from certbroker.services.revocation.revocations import RevocationWish
 from tests.support.certificates import Authority, Identity
 from tests.support.issuer_bench import Bench, wait

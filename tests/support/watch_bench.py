@@ -21,8 +21,8 @@ from certbroker.domain.revocation_sources import Source
 from certbroker.domain.revocation_status import Standing, Verdict
 from certbroker.egress import EgressPolicy, HTTPEgress
 from certbroker.ports.issuer import CertificateIssued, IssuanceRequest, Journal, Reply
-from certbroker.services.issuance.foreign import take_apart
 from certbroker.services.issuance.inbox import Inbox
+from certbroker.services.objects.foreign import take_apart
 from certbroker.services.revocation.findings import RevocationFindings
 from certbroker.services.revocation.lists import RevocationLists
 from certbroker.services.revocation.sources import RevocationSources, WatchSettings

@@ -126,7 +126,7 @@ def revised(
     seconds = int(now.timestamp())
     wanted = revise(stored)
     created = stored.created if stored else seconds
-    policy = replace(wanted, key=wanted.key.complete(), created=created, updated=seconds)
+    policy = replace(wanted, key=wanted.key.complete("key_props."), created=created, updated=seconds)
     check(transaction, vault, policy)
     return policy
 

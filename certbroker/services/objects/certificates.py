@@ -20,9 +20,9 @@ from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.issuance.completion import Completion, store
 from certbroker.services.issuance.creation import Creation, Revise, check, is_manual, refuse_second, revised
-from certbroker.services.issuance.foreign import Imported
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.issuance.operations import Operations
+from certbroker.services.objects.foreign import Imported
 from certbroker.services.objects.naming import live, new_version, not_found, usable_for_certificate
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction

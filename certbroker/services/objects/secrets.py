@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
-from certbroker.domain.audit import Caller, record
+from msgspec.structs import replace
+
+from certbroker.domain.audit import Caller
 from certbroker.domain.bundle import bundle
 from certbroker.domain.errors import Disabled, Invalid
 from certbroker.domain.objects import Changes, Kind, Vault, check_name
@@ -15,13 +16,11 @@ from certbroker.domain.records import Version
 from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
-from certbroker.services.notification.outbox import publish_versions
-from certbroker.services.objects.naming import new_version, not_found, usable
+from certbroker.services.objects.naming import new_version, not_found
+from certbroker.services.objects.versions import add_version, change_version, check_changes
 from certbroker.store.database import SQLiteStore
-from certbroker.store.transaction import SQLTransaction
 
 MAX_VALUE_BYTES: Final = 25 * 1024
-MAX_CONTENT_TYPE: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,7 @@ class Secrets:
         check_name(name)
         if len(value.encode("utf-8", "surrogatepass")) > MAX_VALUE_BYTES:
             raise Invalid(f"The value is longer than {MAX_VALUE_BYTES} bytes.")
-        if len(changes.content_type or "") > MAX_CONTENT_TYPE:
-            raise Invalid(f"contentType is longer than {MAX_CONTENT_TYPE} characters.")
+        check_changes(changes)
         now = self._clock.now()
         fresh = Version(
             Kind.SECRET,
@@ -60,25 +58,8 @@ class Secrets:
             changes.tags or {},
             changes.content_type,
         )
-        sealed = self._seal.close(fresh.identity(vault.id), value.encode())
-
-        def work(transaction: SQLTransaction) -> Version:
-            head = usable(transaction, vault.id, Kind.SECRET, name)
-            version = Version(
-                fresh.kind,
-                head.name if head else name,
-                fresh.version,
-                fresh.attributes,
-                fresh.tags,
-                fresh.content_type,
-                sealed=sealed,
-            )
-            transaction.objects.add(vault.id, version)
-            publish_versions(transaction, vault.id, version)
-            transaction.audit(record(caller, now, f"/secrets/{name}/{fresh.version}"))
-            return version
-
-        return self._store.write(work)
+        fresh = replace(fresh, sealed=self._seal.close(fresh.identity(vault.id), value.encode()))
+        return self._store.write(lambda transaction: add_version(transaction, caller, vault, fresh, now))
 
     def find(self, vault: Vault, name: str, version: str) -> Version:
         """A version without its value, by one read that is quick enough for the event loop.
@@ -112,30 +93,8 @@ class Secrets:
 
     def update(self, caller: Caller, vault: Vault, name: str, version: str, changes: Changes) -> Version:
         """Change the attributes, tags or content type of a version. Raises NotFound, Invalid."""
-        return update_version(self._store, self._clock.now(), caller, vault, Kind.SECRET, name, version, changes)
-
-
-def update_version(
-    store: SQLiteStore,
-    now: datetime,
-    caller: Caller,
-    vault: Vault,
-    kind: Kind,
-    name: str,
-    version: str,
-    changes: Changes,
-) -> Version:
-    """Change one version of a secret or key that stands alone. Raises NotFound, Invalid, Forbidden."""
-    if len(changes.content_type or "") > MAX_CONTENT_TYPE:
-        raise Invalid(f"contentType is longer than {MAX_CONTENT_TYPE} characters.")
-
-    def work(transaction: SQLTransaction) -> Version:
-        found = transaction.objects.get(vault.id, kind, name, version)
-        if found is None:
-            raise not_found(kind, name, version)
-        usable(transaction, vault.id, kind, name)
-        changed = transaction.objects.change(vault.id, kind, found, changes, int(now.timestamp()))
-        transaction.audit(record(caller, now, f"/{kind}s/{found.name}/{found.version}"))
-        return changed
-
-    return store.write(work)
+        check_changes(changes)
+        now = self._clock.now()
+        return self._store.write(
+            lambda transaction: change_version(transaction, caller, vault, Kind.SECRET, name, version, changes, now)
+        )

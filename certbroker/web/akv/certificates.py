@@ -13,8 +13,8 @@ from certbroker.domain.objects import Kind
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import PEM, UNKNOWN
 from certbroker.domain.records import Operation, Version
-from certbroker.services.issuance.foreign import take_apart
 from certbroker.services.objects.certificates import CertificateView
+from certbroker.services.objects.foreign import take_apart
 from certbroker.web.akv.etags import etag_of, unchanged
 from certbroker.web.akv.messages import AttributesJSON, attributes_json, base64url, changes, decode, from_base64
 from certbroker.web.akv.policies import PolicyJSON, SecretPropertiesJSON, policy_json, reviser

@@ -1,31 +1,101 @@
-"""Keys on the wire: the public part of what stands behind certificates."""
+"""Keys on the wire: made, imported, read and changed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+import msgspec
 
+from certbroker.domain.errors import Invalid
+from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Version
-from certbroker.web.akv.messages import attributes_json, base64url
+from certbroker.services.objects.foreign import put_together
+from certbroker.web.akv.jwk import JWK, members, public_json, uses
+from certbroker.web.akv.messages import AttributesJSON, attributes_json, changes, decode
 from certbroker.web.akv.routes import Call, Route, Router
 from certbroker.web.http import Response
 
 
-def get_key(call: Call) -> Response:
+class KeyAttributesJSON(AttributesJSON, frozen=True):
+    exportable: bool | None = None
+
+
+class CreateJSON(msgspec.Struct, frozen=True):
+    kty: str
+    key_size: int | None = None
+    public_exponent: int | None = None
+    key_ops: tuple[str, ...] | None = None
+    attributes: KeyAttributesJSON | None = None
+    tags: dict[str, str] | None = None
+    crv: str | None = None
+    release_policy: dict[str, Any] | None = None
+
+
+class ImportJSON(msgspec.Struct, frozen=True):
+    key: JWK
+    hsm: bool | None = msgspec.field(default=None, name="Hsm")
+    attributes: KeyAttributesJSON | None = None
+    tags: dict[str, str] | None = None
+    release_policy: dict[str, Any] | None = None
+
+
+class UpdateJSON(msgspec.Struct, frozen=True):
+    key_ops: tuple[str, ...] | None = None
+    attributes: KeyAttributesJSON | None = None
+    tags: dict[str, str] | None = None
+    release_policy: dict[str, Any] | None = None
+
+
+def create(call: Call) -> Response:
+    wanted = decode(call.body, CreateJSON)
+    _check_no_release(wanted)
+    if wanted.public_exponent not in (None, 65537):
+        raise Invalid("public_exponent can be chosen in an HSM only; leave it out, and it is 65537.")
+    spec = KeySpec(wanted.kty, wanted.key_size, wanted.crv)
+    made = call.broker.keys.create(
+        call.caller, call.vault, call.name, spec, uses(wanted.key_ops), changes(wanted.attributes, wanted.tags)
+    )
+    return Response(200, key_json(call, made))
+
+
+def import_(call: Call) -> Response:
+    wanted = decode(call.body, ImportJSON)
+    _check_no_release(wanted)
+    if wanted.hsm or wanted.key.kty.endswith("-HSM"):
+        raise Invalid("A key in an HSM needs a vault of tier premium with an HSM; import it without Hsm.")
+    allowed, wishes = uses(wanted.key.key_ops), changes(wanted.attributes, wanted.tags)
+    encoded = put_together(members(wanted.key))
+    made = call.broker.keys.import_(call.caller, call.vault, call.name, encoded, allowed, wishes)
+    return Response(200, key_json(call, made))
+
+
+def get(call: Call) -> Response:
     return Response(200, key_json(call, call.broker.keys.get(call.vault, call.name, call.version)))
+
+
+def update(call: Call) -> Response:
+    wanted = decode(call.body, UpdateJSON)
+    _check_no_release(wanted)
+    changed = call.broker.keys.update(
+        call.caller,
+        call.vault,
+        call.name,
+        call.version,
+        uses(wanted.key_ops),
+        changes(wanted.attributes, wanted.tags),
+    )
+    return Response(200, key_json(call, changed))
 
 
 def key_json(call: Call, version: Version) -> dict[str, Any]:
     """A key bundle."""
     assert version.key is not None
-    kid = call.links.object(Kind.KEY, version.name, version.version)
     attributes = attributes_json(version.attributes, call.vault.recovery)
     attributes["exportable"] = version.key.exportable
+    kid = call.links.object(Kind.KEY, version.name, version.version)
     found: dict[str, Any] = {
-        "key": {"kid": kid, "kty": version.key.kty, "key_ops": list(version.key.operations), **_numbers(version)},
+        "key": {"kid": kid, **public_json(version.key)},
         "attributes": attributes,
         "tags": version.tags,
     }
@@ -34,28 +104,20 @@ def key_json(call: Call, version: Version) -> dict[str, Any]:
     return found
 
 
-def _numbers(version: Version) -> dict[str, str]:
-    """The public members of the JWK (RFC 7518 section 6)."""
-    assert version.key is not None
-    public = load_der_public_key(version.key.public)
-    if isinstance(public, rsa.RSAPublicKey):
-        rsa_numbers = public.public_numbers()
-        return {"n": _integer(rsa_numbers.n), "e": _integer(rsa_numbers.e)}
-    assert isinstance(public, ec.EllipticCurvePublicKey)
-    length = (public.key_size + 7) // 8
-    numbers = public.public_numbers()
-    return {
-        "crv": version.key.curve or "",
-        "x": base64url(numbers.x.to_bytes(length)),
-        "y": base64url(numbers.y.to_bytes(length)),
-    }
-
-
-def _integer(value: int) -> str:
-    return base64url(value.to_bytes((value.bit_length() + 7) // 8))
+def _check_no_release(wanted: CreateJSON | ImportJSON | UpdateJSON) -> None:
+    """Raise Invalid where a key is to leave the vault."""
+    if wanted.release_policy is not None or (wanted.attributes is not None and wanted.attributes.exportable):
+        raise Invalid(
+            "Keys are not released: leave out release_policy and exportable. A key that must leave the vault is one of "
+            "an exportable certificate."
+        )
 
 
 def register(router: Router) -> None:
-    get = Route("KeyGet", "keys/read", get_key)
-    router.add("GET", "/keys/{name}", get)
-    router.add("GET", "/keys/{name}/{version}", get)
+    router.add(
+        "POST", "/keys/{name}/create", Route("KeyCreate", "keys/create/action", create, writes=True, lane="create")
+    )
+    router.add("PUT", "/keys/{name}", Route("KeyImport", "keys/import/action", import_, writes=True, lane="import"))
+    for pattern in ("/keys/{name}", "/keys/{name}/{version}"):
+        router.add("GET", pattern, Route("KeyGet", "keys/read", get))
+        router.add("PATCH", pattern, Route("KeyUpdate", "keys/update/action", update, writes=True))

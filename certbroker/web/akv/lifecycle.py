@@ -129,8 +129,6 @@ def register(router: Router) -> None:
         router.add("GET", f"/{many}", Route(f"{word}List", read, list_objects(kind)))
         router.add("GET", f"/{many}/{{name}}/versions", Route(f"{word}ListVersions", read, list_versions(kind)))
         router.add("GET", f"/deleted{many}", Route(f"{word}ListDeleted", read, list_deleted(kind)))
-        if kind is Kind.KEY:
-            continue
         for method, pattern, operation, action, handler, writes in (
             ("DELETE", f"/{many}/{{name}}", "Delete", "delete", delete(kind), True),
             ("GET", f"/deleted{many}/{{name}}", "GetDeleted", read.partition("/")[2], get_deleted(kind), False),

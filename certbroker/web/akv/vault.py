@@ -24,6 +24,7 @@ from certbroker.web.akv import (
     endpoints,
     health,
     issuers,
+    key_uses,
     keys,
     lifecycle,
     revocation,
@@ -49,6 +50,7 @@ _LANES: Final = {"import": 2, "create": 8, "outside": 4}
 MODULES: Final = (
     secrets,
     keys,
+    key_uses,
     issuers,
     certificates,
     revocation,

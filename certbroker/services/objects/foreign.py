@@ -1,4 +1,4 @@
-"""Keys and certificates from outside, taken apart where they can do no harm.
+"""Keys and certificates from outside, read where they can do no harm.
 
 Deriving the key of a PFX and checking the primes of an RSA key hold the interpreter for as long as the sender likes:
 ten million iterations are five seconds. So both happen in a process of their own, `certbroker.keystore.foreign`, that
@@ -39,8 +39,9 @@ class Reply(msgspec.Struct):
 class Request(msgspec.Struct):
     """What the process reads."""
 
-    data: bytes
+    data: bytes = b""
     password: str | None = None
+    jwk: dict[str, str | bytes] = msgspec.field(default_factory=dict)
 
 
 def take_apart(data: bytes, password: str | None) -> Imported:
@@ -49,26 +50,33 @@ def take_apart(data: bytes, password: str | None) -> Imported:
         raise TooLarge(f"The certificate is larger than {MAX_BYTES} bytes.")
     if data[:1] != b"\x30" and b"-----BEGIN" not in data:
         raise Invalid("The value is neither a PFX nor PEM with a private key.")
+    reply = _ask(
+        Request(data, password),
+        "The certificate takes too much time or memory to open. A PFX is best written with at most 600,000 iterations "
+        "of PBKDF2: export it again.",
+    )
+    return Imported(reply.key, reply.certificates)
+
+
+def put_together(jwk: dict[str, str | bytes]) -> bytes:
+    """The private key of a JWK, whose numbers are given as bytes, in PKCS#8. Blocks for seconds. Raises Invalid."""
+    return _ask(Request(jwk=jwk), "The key takes too much time or memory to check.").key
+
+
+def _ask(request: Request, too_costly: str) -> Reply:
     try:
         process = subprocess.run(
             [sys.executable, "-m", "certbroker.keystore.foreign"],
-            input=msgspec.msgpack.encode(Request(data, password)),
+            input=msgspec.msgpack.encode(request),
             capture_output=True,
             timeout=_WALL_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise _too_costly() from None
+        raise Invalid(too_costly) from None
     if process.returncode != 0:
-        raise _too_costly()
+        raise Invalid(too_costly)
     reply = msgspec.msgpack.decode(process.stdout, type=Reply)
     if reply.error:
         raise Invalid(reply.error)
-    return Imported(reply.key, reply.certificates)
-
-
-def _too_costly() -> Invalid:
-    return Invalid(
-        "The certificate takes too much time or memory to open. A PFX is best written with at most 600,000 iterations "
-        "of PBKDF2: export it again."
-    )
+    return reply

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.support.certificates import Authority
 from tests.support.memory_broker import MemoryBroker, VaultClient, self_signed_policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("akv")]
@@ -168,3 +169,34 @@ async def test_a_ca_signs_for_another_only_where_the_caller_may_use_it(
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"subject": 7}', b'{"subject": "CN=x", "days": "long"}', b"{}"])
 async def test_bodies_that_make_no_sense_are_refused(vault: VaultClient, body: bytes) -> None:
     assert 400 == (await vault.post("/authorities/root/create", body)).status_code
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/certificates/root/create", {}),
+        ("POST", "/certificates/root/create", {"policy": self_signed_policy()}),
+        ("PATCH", "/certificates/root/policy", {"key_props": {"exportable": True, "reuse_key": True}}),
+        ("PATCH", "/certificates/root", {"policy": {"key_props": {"exportable": True, "reuse_key": True}}}),
+    ],
+)
+async def test_the_certificate_of_a_ca_is_renewed_by_the_ca_only(
+    vault: VaultClient, method: str, path: str, body: dict[str, object]
+) -> None:
+    """Else whoever may make certificates and read secrets could have the key of a CA."""
+    await _made(vault)
+    before = (await vault.get("/certificates/root/")).json()
+    answer = await vault.send(method, path, body)
+
+    assert (403, "Forbidden") == (answer.status_code, answer.json()["error"]["code"])
+    assert "certbroker ca renew root" in answer.json()["error"]["message"]
+    assert before == (await vault.get("/certificates/root/")).json()
+
+
+async def test_nothing_is_imported_over_the_certificate_of_a_ca(vault: VaultClient) -> None:
+    await _made(vault)
+    pfx = base64.b64encode(Authority().issue().pfx()).decode()
+    answer = await vault.post("/certificates/root/import", {"value": pfx})
+
+    assert 403 == answer.status_code
+    assert "certbroker ca renew root" in answer.json()["error"]["message"]

@@ -102,6 +102,25 @@ class TestCreate:
         assert keys[0]["x"] == keys[1]["x"]
         assert first["cer"] != second["cer"]
 
+    async def test_a_key_that_was_made_to_stay_is_not_used_again_where_it_could_be_read(
+        self, vault: VaultClient
+    ) -> None:
+        staying = {"kty": "EC", "crv": "P-256", "exportable": False, "reuse_key": True}
+        await vault.create("c", self_signed_policy(key_props=staying))
+        before = (await vault.get("/keys/c/")).json()["key"]["x"]
+        for method, path, body in (
+            ("POST", "/certificates/c/create", {"policy": {"key_props": {"exportable": True}}}),
+            ("PATCH", "/certificates/c/policy", {"key_props": {"exportable": True}}),
+        ):
+            answer = await vault.send(method, path, body)
+            assert (400, "BadParameter") == (answer.status_code, answer.json()["error"]["code"])
+            assert "Set reuse_key to false" in answer.json()["error"]["message"]
+        await vault.create("c", self_signed_policy(key_props=staying | {"exportable": True, "reuse_key": False}))
+
+        assert before != (await vault.get("/keys/c/")).json()["key"]["x"]
+        answer = await vault.patch("/certificates/c/policy", {"key_props": {"reuse_key": True}})
+        assert 200 == answer.status_code
+
     async def test_tags_and_enabled_come_with_the_version(self, vault: VaultClient) -> None:
         made = await vault.create("c", tags={"a": "b"}, attributes={"enabled": False})
 

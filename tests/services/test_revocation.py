@@ -280,6 +280,22 @@ def test_a_key_that_was_reported_is_not_reused_by_a_later_renewal(bench: Bench) 
     assert public_of(bench, version) != public_of(bench, second) == public_of(bench, bench.current())
 
 
+def test_a_key_that_was_made_to_stay_is_not_reused_where_the_secret_would_hold_it(bench: Bench) -> None:
+    """Whatever way the policy came to say so."""
+    version = issued(bench, reuse_key=True, exportable=False)
+    policy = bench.store.glance().objects.policy(bench.vault.id, "c")
+    assert policy is not None
+    bench.store.write(
+        lambda transaction: transaction.objects.put_policy(bench.vault.id, "c", replace(policy, exportable=True))
+    )
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.renewals.request(bench.caller, bench.vault, "c", "")
+    bench.turn()
+
+    assert version.version != bench.current().version
+    assert public_of(bench, version) != public_of(bench, bench.current())
+
+
 def test_a_request_that_has_the_key_already_ends_before_the_ca_is_asked(bench: Bench) -> None:
     version = issued(bench, reuse_key=True)
     bench.kind.steps.append(wait(60))

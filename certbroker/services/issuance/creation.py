@@ -17,7 +17,7 @@ from certbroker.domain.policy import SELF, UNKNOWN, CertificatePolicy
 from certbroker.domain.records import Head, Operation
 from certbroker.services.issuance.operations import Operations
 from certbroker.services.issuance.steps import Settlement
-from certbroker.services.objects.naming import usable_for_certificate
+from certbroker.services.objects.naming import check_not_a_ca, usable_for_certificate
 from certbroker.store.transaction import SQLTransaction
 
 Revise = Callable[[CertificatePolicy | None], CertificatePolicy]
@@ -80,7 +80,7 @@ class Creation(Struct, frozen=True):
         return work
 
     def _planned(self, transaction: SQLTransaction, ground: Ground) -> Operation:
-        policy = revised(transaction, self.vault, ground.policy, self.revise, self.now)
+        policy = revised(transaction, self.vault, self.name, ground.policy, self.revise, self.now)
         return self.operations.plan(
             self.vault.id,
             ground.head.name if ground.head else self.name,
@@ -120,15 +120,35 @@ def refuse_second(transaction: SQLTransaction, vault: Vault, name: str) -> bool:
 
 
 def revised(
-    transaction: SQLTransaction, vault: Vault, stored: CertificatePolicy | None, revise: Revise, now: datetime
+    transaction: SQLTransaction,
+    vault: Vault,
+    name: str,
+    stored: CertificatePolicy | None,
+    revise: Revise,
+    now: datetime,
 ) -> CertificatePolicy:
-    """The new policy, checked, with its times. Raises Invalid."""
+    """The new policy, checked, with its times. Raises Invalid, and Forbidden for the certificate of a CA."""
     seconds = int(now.timestamp())
     wanted = revise(stored)
     created = stored.created if stored else seconds
     policy = replace(wanted, key=wanted.key.complete("key_props."), created=created, updated=seconds)
     check(transaction, vault, policy)
+    if stored is not None:
+        check_renewable(transaction, vault.id, name, now)
+    if stored is not None and policy.exportable and policy.reuse_key:
+        key = transaction.objects.get(vault.id, Kind.KEY, name)
+        if key is not None and key.key is not None and not key.key.exportable:
+            raise Invalid(
+                "key_props.exportable cannot become true together with key_props.reuse_key: the key that is there was "
+                "made to stay in the vault. Set reuse_key to false, and the next version has another key."
+            )
     return policy
+
+
+def check_renewable(transaction: SQLTransaction, vault_id: int, name: str, now: datetime) -> None:
+    """Raise Forbidden for the certificate of a CA, which only the CA itself renews."""
+    advice = f"renew it with `certbroker ca renew {name}`, or choose another name"
+    check_not_a_ca(transaction, vault_id, name, now, advice)
 
 
 def check(transaction: SQLTransaction, vault: Vault, policy: CertificatePolicy) -> None:

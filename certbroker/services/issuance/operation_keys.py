@@ -64,7 +64,10 @@ class OperationKeys:
         return self._store.glance().revocations.is_compromised(key_digest(public))
 
     def _reusable(self, operation: Operation) -> PrivateKey | None:
-        """The key of the current version, where the policy wants it again, it still fits, and nobody has revoked it."""
+        """The key of the current version, where the policy wants it again, it still fits, and nobody has revoked it.
+
+        One that was made to stay inside is not given to a version whose secret would hold it.
+        """
         cause = operation.cause
         if not operation.policy.reuse_key or (cause and (cause.new_key or cause.trigger is Trigger.REVOKED)):
             return None
@@ -72,6 +75,8 @@ class OperationKeys:
         if current is None or current.sealed is None or current.key is None:
             return None
         if self._store.glance().revocations.is_compromised(key_digest(current.key.public)):
+            return None
+        if operation.policy.exportable and not current.key.exportable:
             return None
         spec = operation.policy.key
         if (current.key.kty, current.key.size, current.key.curve) != (spec.kty, spec.size, spec.curve):

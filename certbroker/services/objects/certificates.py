@@ -19,7 +19,15 @@ from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.issuance.completion import Completion, store
-from certbroker.services.issuance.creation import Creation, Revise, check, is_manual, refuse_second, revised
+from certbroker.services.issuance.creation import (
+    Creation,
+    Revise,
+    check,
+    check_renewable,
+    is_manual,
+    refuse_second,
+    revised,
+)
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.issuance.operations import Operations
 from certbroker.services.objects.foreign import Imported
@@ -144,6 +152,7 @@ class Certificates:
         def work(transaction: SQLTransaction) -> CertificateView:
             head = usable_for_certificate(transaction, vault.id, name)
             refuse_second(transaction, vault, name)
+            check_renewable(transaction, vault.id, name, now)
             stored = transaction.objects.policy(vault.id, name)
             base = replace(described, created=stored.created if stored else int(now.timestamp()))
             policy = replace(revise(base), key=described.key, updated=int(now.timestamp()))
@@ -197,7 +206,7 @@ class Certificates:
                 raise not_found("certificate", name, version)
             if revise is not None:
                 stored = transaction.objects.policy(vault.id, name)
-                transaction.objects.put_policy(vault.id, name, revised(transaction, vault, stored, revise, now))
+                transaction.objects.put_policy(vault.id, name, revised(transaction, vault, name, stored, revise, now))
             seconds = int(now.timestamp())
             changed = transaction.objects.change(vault.id, Kind.CERTIFICATE, found, changes, seconds)
             for kind in (Kind.KEY, Kind.SECRET):
@@ -230,7 +239,7 @@ class Certificates:
         def work(transaction: SQLTransaction) -> CertificatePolicy:
             live(transaction, vault.id, Kind.CERTIFICATE, name)
             stored = transaction.objects.policy(vault.id, name)
-            policy = revised(transaction, vault, stored, revise, now)
+            policy = revised(transaction, vault, name, stored, revise, now)
             transaction.objects.put_policy(vault.id, name, policy)
             transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/certificates/{name}/policy"))

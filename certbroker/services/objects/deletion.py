@@ -14,7 +14,7 @@ from certbroker.domain.records import Version
 from certbroker.ports.clock import Clock
 from certbroker.services.objects import succession
 from certbroker.services.objects.certificates import without_version
-from certbroker.services.objects.naming import live, managed, not_found, with_backing
+from certbroker.services.objects.naming import check_not_a_ca, live, managed, not_found, with_backing
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 
@@ -49,7 +49,8 @@ class Deletions:
             if head.managed:
                 raise managed(kind, name)
             if kind is Kind.CERTIFICATE:
-                _check_not_a_ca(transaction, vault.id, head.name, seconds)
+                advice = f"its CRLs need its key, so delete the CA first, with `certbroker ca delete {head.name}`"
+                check_not_a_ca(transaction, vault.id, head.name, now, advice)
             for each in with_backing(kind):
                 transaction.objects.mark(vault.id, each, name, deletion)
             if kind is Kind.CERTIFICATE:
@@ -138,15 +139,6 @@ def _rest_again(transaction: SQLTransaction, vault_id: int, name: str, now: date
     )
     rest = min(timedelta(hours=policy.activation_delay_hours), max(ends - made, timedelta(0)) / 2)
     transaction.lifecycles.stage(vault_id, name, policy.issuer, newest[0].version, max(now, made + rest), now)
-
-
-def _check_not_a_ca(transaction: SQLTransaction, vault_id: int, name: str, now: int) -> None:
-    """Raise Forbidden where the key is needed for the CRLs of a CA."""
-    if any(each.not_after > now for each in transaction.authorities.generations(vault_id, name)):
-        raise Forbidden(
-            f"The certificate {name} is that of a CA, whose CRLs need its key: delete the CA first, with "
-            f"`certbroker ca delete {name}`."
-        )
 
 
 def _deleted(transaction: SQLTransaction, vault: Vault, kind: Kind, name: str) -> Deleted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from certbroker.domain.errors import Conflict, DeletedButRecoverable, Forbidden, NotFound
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Head
@@ -73,6 +75,12 @@ def usable_for_certificate(transaction: SQLTransaction, vault: int, name: str) -
                 f"There is a {kind} named {name} already, and the certificate would need that name for its own."
             )
     return head
+
+
+def check_not_a_ca(transaction: SQLTransaction, vault: int, name: str, now: datetime, advice: str) -> None:
+    """Raise Forbidden where the certificate is that of a CA some of whose certificates are valid."""
+    if any(each.not_after > now.timestamp() for each in transaction.authorities.generations(vault, name)):
+        raise Forbidden(f"The certificate {name} is that of a CA: {advice}.")
 
 
 def live(transaction: SQLTransaction, vault: int, kind: Kind, name: str) -> Head:

@@ -109,7 +109,9 @@ def grant(
     application: _Application,
     role: Annotated[str, typer.Argument(metavar="ROLE", help="A role that `identity roles` lists.")],
     *,
-    scope: Annotated[str, typer.Option(help="/, /vaults/NAME, or /vaults/NAME/secrets/OBJECT.")],
+    scope: Annotated[
+        str, typer.Option(help="/, /vaults/NAME, or /vaults/NAME/secrets/OBJECT (or keys, certificates, authorities).")
+    ],
 ) -> None:
     """Give an application a role for everything, a vault, or one object."""
     body = {"application": application, "role": role, "scope": scope}

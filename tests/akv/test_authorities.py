@@ -151,6 +151,18 @@ async def test_each_operation_needs_its_action(
     assert f"authorities/{action}" in answer.text
 
 
+async def test_a_role_for_one_ca_reaches_that_ca_only(broker: MemoryBroker, vault: VaultClient) -> None:
+    await _made(vault)
+    await _made(vault, "other")
+    operator = vault.acting(broker.token(("PKI Operator", f"/vaults/{vault.vault}/authorities/root")))
+    signed = [
+        await operator.post(f"/authorities/{name}/sign", {"csr": _csr(), "profile": "server"})
+        for name in ("root", "other")
+    ]
+
+    assert [201, 403] == [each.status_code for each in signed], [each.text for each in signed]
+
+
 async def test_a_ca_signs_for_another_only_where_the_caller_may_use_it(
     broker: MemoryBroker, vault: VaultClient
 ) -> None:

@@ -172,11 +172,11 @@ def _scope(scope: str) -> str:
             parts[0] != "vaults"
             or len(parts) not in (2, 4)
             or VAULT_NAME.fullmatch(parts[1]) is None
-            or (len(parts) == 4 and parts[2] not in ("secrets", "keys", "certificates"))
+            or (len(parts) == 4 and parts[2] not in ("secrets", "keys", "certificates", "authorities"))
         )
     ):
         raise Invalid(
             f"The scope {scope[:160]!r} is not valid: write /, /vaults/NAME, or /vaults/NAME/secrets/OBJECT (or keys, "
-            "certificates)."
+            "certificates, authorities)."
         )
     return "/" + "/".join(parts)

@@ -109,15 +109,15 @@ def admit(scope: Scope) -> Request:
     )
 
 
-async def read_body(request: Request, receive: Receive) -> bytes:
-    """The whole body. Raises TooLarge, Invalid."""
+async def read_body(request: Request, receive: Receive, most: int = MAX_BODY) -> bytes:
+    """The whole body, of so many bytes at most. Raises TooLarge, Invalid."""
     length = request.headers.get(b"content-length", b"0")
     if length == b"0" and b"transfer-encoding" not in request.headers:
         return b""
     if not length.isdigit() or len(length) > 18:
         raise Invalid("The Content-Length header is not a number.")
-    if int(length) > MAX_BODY:
-        raise TooLarge(f"The body of the request is larger than {MAX_BODY} bytes.")
+    if int(length) > most:
+        raise TooLarge(f"The body of the request is larger than {most} bytes.")
     parts: list[bytes] = []
     size = 0
     while True:
@@ -126,8 +126,8 @@ async def read_body(request: Request, receive: Receive) -> bytes:
             raise Invalid("The request ended before its body did.")
         part = message.get("body", b"")
         size += len(part)
-        if size > MAX_BODY:
-            raise TooLarge(f"The body of the request is larger than {MAX_BODY} bytes.")
+        if size > most:
+            raise TooLarge(f"The body of the request is larger than {most} bytes.")
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

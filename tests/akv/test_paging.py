@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support.memory_broker import VaultClient
+from tests.support.memory_broker import VaultClient, self_signed_policy
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +24,19 @@ async def _pages(vault: VaultClient, path: str) -> list[list[dict[str, Any]]]:
         assert body["nextLink"].startswith(vault.base + "/")
         assert ["7.6"] == parse_qs(urlsplit(body["nextLink"]).query)["api-version"]
         path, version = body["nextLink"].removeprefix(vault.base), None
+
+
+@pytest.mark.parametrize("asked", ["true", "1"])
+async def test_certificates_without_a_version_are_on_every_page_where_they_are_asked_for(
+    vault: VaultClient, asked: str
+) -> None:
+    policy = self_signed_policy(issuer={"name": "Unknown"})
+    for number in range(5):
+        await vault.post(f"/certificates/pending-{number}/create", {"policy": policy})
+    pages = await _pages(vault, f"/certificates?includePending={asked}&maxresults=2")
+
+    assert [2, 2, 1] == [len(page) for page in pages]
+    assert [[]] == await _pages(vault, "/certificates?maxresults=2")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 25])

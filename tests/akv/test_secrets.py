@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from certbroker.services.objects import backup
 from tests.support.memory_broker import MemoryBroker, VaultClient
 
 pytestmark = pytest.mark.anyio
@@ -202,6 +203,32 @@ async def test_a_backup_holds_all_versions_and_opens_in_another_vault(broker: Me
     assert "two" == (await other.get("/secrets/NAME")).json()["value"]
     after = (await other.get("/secrets/name/versions")).json()["value"]
     assert before == [item | {"id": item["id"].replace(other.base, vault.base)} for item in after]
+
+
+async def test_a_backup_that_is_larger_than_other_requests_can_be_restored(vault: VaultClient) -> None:
+    versions = {_version(await _set(vault, "big", "x" * 25_000)) for _ in range(60)}
+    blob = (await vault.post("/secrets/big/backup")).json()
+    await vault.delete("/secrets/big")
+    await vault.delete("/deletedsecrets/big")
+    restored = await vault.post("/secrets/restore", blob)
+
+    assert len(blob["value"]) > 1_900_000
+    assert 200 == restored.status_code
+    assert _version(restored.json()) in versions
+    assert "x" * 25_000 == (await vault.get("/secrets/big")).json()["value"]
+    assert 413 == (await vault.post("/secrets/big/backup", blob)).status_code
+    assert 413 == (await vault.post("/secrets/restore", {"value": "A" * (40 << 20)})).status_code
+
+
+async def test_a_backup_that_could_not_be_restored_is_refused(
+    vault: VaultClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "MAX_BYTES", 1000)
+    await _set(vault, "n", "x" * 2000)
+    answer = await vault.post("/secrets/n/backup")
+
+    assert (400, "BadParameter") == (answer.status_code, answer.json()["error"]["code"])
+    assert "1000 are the most that can be restored" in answer.json()["error"]["message"]
 
 
 async def test_a_restore_never_overwrites(vault: VaultClient) -> None:

@@ -21,6 +21,9 @@ from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 
 MAX_VERSIONS: Final = 500
+MAX_BYTES: Final = 24 * 1024 * 1024
+"""Of a backup. Secrets have 25 KB at most, so that 500 versions of one fit."""
+
 _MAGIC: Final = b"CBB1"
 
 # What a database takes as an integer; the blob comes from outside.
@@ -67,8 +70,13 @@ class Backups:
         saved = tuple(_Saved(version, self._open(vault, version)) for version in versions)
         contents = _Contents(kind, head.name, head.current, saved, policy)
         sealed = self._seal.close(_identity(kind), msgspec.msgpack.encode(contents))
+        blob = _MAGIC + msgspec.msgpack.encode((sealed.kek, sealed.dek, sealed.payload))
+        if len(blob) > MAX_BYTES:
+            raise Invalid(
+                f"A backup of {name} would have {len(blob)} bytes, and {MAX_BYTES} are the most that can be restored."
+            )
         self._store.audit(record(caller, self._clock.now(), f"/{kind}s/{head.name}/backup"))
-        return _MAGIC + msgspec.msgpack.encode((sealed.kek, sealed.dek, sealed.payload))
+        return blob
 
     def restore(self, caller: Caller, vault: Vault, kind: Kind, blob: bytes) -> Version:
         """Store what a backup holds and return its current version. Raises Invalid, Conflict, Sealed."""

@@ -38,7 +38,7 @@ class Links:
     def authority(self, name: str) -> str:
         return f"{self.base}/authorities/{name}"
 
-    def page(self, path: str, version: str, token: str, size: int) -> str:
+    def page(self, path: str, version: str, token: str, size: int, more: str = "") -> str:
         """The link to the next page of a listing: clients replace api-version and add nothing."""
-        query = f"api-version={quote(version)}&$skiptoken={quote(token)}&maxresults={size}"
+        query = f"api-version={quote(version)}&$skiptoken={quote(token)}&maxresults={size}{more}"
         return f"{self.base}{path}?{query}"

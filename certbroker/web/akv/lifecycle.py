@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from certbroker.domain.objects import Kind
 from certbroker.domain.records import Version
+from certbroker.services.objects.backup import MAX_BYTES
 from certbroker.services.objects.deletion import Deleted
 from certbroker.web.akv.certificates import certificate_json, view_json
 from certbroker.web.akv.keys import key_json
@@ -14,7 +15,10 @@ from certbroker.web.akv.messages import BackupJSON, base64url, decode, deletion_
 from certbroker.web.akv.policies import policy_json
 from certbroker.web.akv.routes import Call, Handler, Route, Router
 from certbroker.web.akv.secrets import secret_json
-from certbroker.web.http import Response
+from certbroker.web.http import MAX_BODY, Response
+
+# A backup in base64, and what stands around it.
+_RESTORED: Final = MAX_BYTES * 4 // 3 + 1024
 
 Render = Callable[[Call, Version], dict[str, Any]]
 
@@ -32,7 +36,7 @@ def list_objects(kind: Kind) -> Handler:
             kind,
             call.query.get("$skiptoken", ""),
             call.page_size(),
-            pending=call.query.get("includePending", "").lower() in ("1", "true"),
+            pending=call.include_pending,
         )
         return page_json(call, [item_json(call, kind, item) for item in page.items], page)
 
@@ -137,4 +141,6 @@ def register(router: Router) -> None:
             ("POST", f"/{many}/{{name}}/backup", "Backup", "backup/action", backup(kind), True),
             ("POST", f"/{many}/restore", "Restore", "restore/action", restore(kind), True),
         ):
-            router.add(method, pattern, Route(f"{word}{operation}", f"{many}/{action}", handler, writes=writes))
+            size = _RESTORED if operation == "Restore" else MAX_BODY
+            route = Route(f"{word}{operation}", f"{many}/{action}", handler, writes=writes, max_body=size)
+            router.add(method, pattern, route)

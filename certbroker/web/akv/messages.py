@@ -92,7 +92,8 @@ def page_json(call: Call, items: list[dict[str, Any]], page: Page[Any]) -> Respo
     """A page with the link to the next one."""
     following = None
     if page.next is not None:
-        following = call.links.page(call.path, call.query.get("api-version", ""), page.next, call.page_size())
+        more = "&includePending=true" if call.include_pending else ""
+        following = call.links.page(call.path, call.query.get("api-version", ""), page.next, call.page_size(), more)
     return Response(200, {"value": items, "nextLink": following})
 
 

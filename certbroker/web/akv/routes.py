@@ -20,7 +20,7 @@ from certbroker.domain.objects import Vault, check_name, check_version
 from certbroker.services.broker import Broker
 from certbroker.services.objects.listings import MAX_PAGE
 from certbroker.web.akv.ids import Links
-from certbroker.web.http import Response
+from certbroker.web.http import MAX_BODY, Response
 
 
 class Call(Struct, frozen=True):
@@ -50,6 +50,11 @@ class Call(Struct, frozen=True):
         version = self.parameters.get("version")
         return check_version(version) if version else ""
 
+    @property
+    def include_pending(self) -> bool:
+        """Whether a listing is to have certificates that have no version yet."""
+        return self.query.get("includePending", "").lower() in ("1", "true")
+
     def page_size(self) -> int:
         """`maxresults`. Raises Invalid."""
         text = self.query.get("maxresults", str(MAX_PAGE))
@@ -78,6 +83,7 @@ class Route:
     action: str
     handler: Handler
     writes: bool = False
+    max_body: int = MAX_BODY
     quick: bool = False
     lane: str = ""
     soon: Callable[[Call], Coroutine[Any, Any, Response]] | None = None

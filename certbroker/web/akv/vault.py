@@ -117,7 +117,7 @@ class VaultApp:
         query = request.query()
         if query.get("api-version") not in API_VERSIONS:
             raise Invalid(_wrong_version(query.get("api-version")))
-        body = await read_body(request, receive)
+        body = await read_body(request, receive, route.max_body)
         links = Links(f"https://{request.host}")
         known = request.header(b"if-none-match")
         call = Call(self._broker, caller, vault, links, request.path, parameters, query, body, route.quick, known)

@@ -44,6 +44,7 @@ from certbroker.services.notification.digests import Digests
 from certbroker.services.objects.backup import Backups
 from certbroker.services.objects.certificates import Certificates
 from certbroker.services.objects.deletion import Deletions
+from certbroker.services.objects.key_rotation import KeyRotation
 from certbroker.services.objects.key_uses import KeyUses
 from certbroker.services.objects.keys import Keys
 from certbroker.services.objects.listings import Listings
@@ -155,6 +156,7 @@ def unseal(
         secrets=own_secrets,
         keys=Keys(store, seal, keystore, clock),
         key_uses=KeyUses(store, seal, keystore, clock),
+        key_rotation=KeyRotation(store, seal, keystore, clock),
         certificates=certificates,
         operations=operations,
         renewals=renewals,

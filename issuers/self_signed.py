@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import calendar
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from certbroker.domain.csr import encoded_subject, extensions
+from certbroker.domain.durations import add_months
 from certbroker.domain.keys import key_identifier, subject_public_key_info
 from certbroker.domain.signing import scheme_of, signed
 from certbroker.domain.tbs_certificate import subject_key_identifier, tbs_certificate
@@ -57,13 +57,6 @@ class SelfSigned:
 def _serial_number() -> int:
     """A positive number of at most 20 octets, as RFC 5280 section 4.1.2.2 wants it, and random."""
     return int.from_bytes(random_bytes(20), "big") >> 1
-
-
-def add_months(moment: datetime, months: int) -> datetime:
-    """The same day of the month `months` later, or that month's last day where it has no such day."""
-    years, month = divmod(moment.month - 1 + months, 12)
-    year = moment.year + years
-    return moment.replace(year=year, month=month + 1, day=min(moment.day, calendar.monthrange(year, month + 1)[1]))
 
 
 class SelfSignedKind:

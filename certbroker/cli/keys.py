@@ -25,6 +25,8 @@ from certbroker.cli.output import name_of, remaining, tags, version_of, when, wr
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
+policies = typer.Typer(no_args_is_help=True)
+app.add_typer(policies, name="rotation-policy", help="When it is made anew: show, set.")
 
 _USE = "Use"
 
@@ -157,6 +159,51 @@ def update(
     body = present(key_ops=use, tags=read_tags(tag), attributes=expiring(enabled, expires_in))
     changed = session.vault.patch(f"/keys/{name}/{version}", body)
     session.output.done(f"key {name} is changed.", changed)
+
+
+@app.command()
+@vault_command
+def rotate(session: Session, name: KeyName) -> None:
+    """Make another key of the same kind, as a new version."""
+    made = session.vault.post(f"/keys/{name}/rotate")
+    session.output.done(f"key {name} has version {version_of(made['key']['kid'])}.", made)
+
+
+@policies.command("show")
+@vault_command
+def show_policy(session: Session, name: KeyName) -> None:
+    """Show when a key is rotated, and when people are told of its end."""
+    found = session.vault.get(f"/keys/{name}/rotationpolicy")
+    rows: dict[str, object] = {"name": name}
+    for each in found["lifetimeActions"]:
+        trigger = each["trigger"]
+        after, before = trigger.get("timeAfterCreate"), trigger.get("timeBeforeExpiry")
+        rows[each["action"]["type"].lower()] = f"{after} after it was made" if after else f"{before} before it expires"
+    rows["a new version lives"] = found["attributes"].get("expiryTime")
+    session.output.record(found, rows)
+
+
+@policies.command("set")
+@vault_command
+def set_policy(
+    session: Session,
+    name: KeyName,
+    *,
+    rotate_after: Annotated[str | None, typer.Option(metavar="P90D", help="Rotate so long after it was made.")] = None,
+    rotate_before: Annotated[str | None, typer.Option(metavar="P30D", help="Or so long before it expires.")] = None,
+    notify_before: Annotated[
+        str | None, typer.Option(metavar="P30D", help="Tell people so long before its end.")
+    ] = None,
+    expires_after: Annotated[str | None, typer.Option(metavar="P1Y", help="How long a new version lives.")] = None,
+) -> None:
+    """Replace the rotation policy of a key. Times are ISO 8601 durations of years, months and days."""
+    rotated = present(timeAfterCreate=rotate_after, timeBeforeExpiry=rotate_before)
+    actions = [{"trigger": rotated, "action": {"type": "Rotate"}}] if rotated else []
+    if notify_before is not None:
+        actions.append({"trigger": {"timeBeforeExpiry": notify_before}, "action": {"type": "Notify"}})
+    body = {"lifetimeActions": actions, "attributes": present(expiryTime=expires_after)}
+    changed = session.vault.put(f"/keys/{name}/rotationpolicy", body)
+    session.output.done(f"The rotation policy of {name} is set.", changed)
 
 
 @app.command(rich_help_panel=_USE)

@@ -23,6 +23,8 @@ class EventType(StrEnum):
     CERTIFICATE_NEAR_EXPIRY = "Microsoft.KeyVault.CertificateNearExpiry"
     CERTIFICATE_EXPIRED = "Microsoft.KeyVault.CertificateExpired"
     KEY_NEW_VERSION = "Microsoft.KeyVault.KeyNewVersionCreated"
+    KEY_NEAR_EXPIRY = "Microsoft.KeyVault.KeyNearExpiry"
+    KEY_EXPIRED = "Microsoft.KeyVault.KeyExpired"
     SECRET_NEW_VERSION = "Microsoft.KeyVault.SecretNewVersionCreated"  # noqa: S105  # An event.
     SECRET_NEAR_EXPIRY = "Microsoft.KeyVault.SecretNearExpiry"  # noqa: S105  # An event.
     SECRET_EXPIRED = "Microsoft.KeyVault.SecretExpired"  # noqa: S105  # An event.
@@ -115,15 +117,20 @@ def event_id(type: EventType, vault_id: int, kind: Kind, name: str, version: str
 
 def version_created(vault_id: int, version: Version) -> Event:
     """That a version has been made."""
-    kind, attributes = version.kind, version.attributes
+    at = datetime.fromtimestamp(version.attributes.created, UTC)
+    return version_event(_NEW_VERSION[version.kind], vault_id, version, at)
+
+
+def version_event(type: EventType, vault_id: int, version: Version, at: datetime) -> Event:  # noqa: A002
+    """What has happened to a version, once at most."""
     return Event(
-        id=event_id(_NEW_VERSION[kind], vault_id, kind, version.name, version.version),
-        type=_NEW_VERSION[kind],
+        id=event_id(type, vault_id, version.kind, version.name, version.version),
+        type=type,
         vault_id=vault_id,
-        kind=kind,
+        kind=version.kind,
         name=version.name,
         version=version.version,
-        at=datetime.fromtimestamp(attributes.created, UTC),
-        not_before=attributes.not_before,
-        not_after=attributes.expires,
+        at=at,
+        not_before=version.attributes.not_before,
+        not_after=version.attributes.expires,
     )

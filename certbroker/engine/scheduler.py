@@ -84,6 +84,7 @@ class Engine:
             (Part.PUBLISH, self._publish.sweep),
             (Part.PROBE, self._probe.sweep),
             (Part.DEPLOY, self._deploy.sweep),
+            (Part.ROTATE, self._broker.key_rotation.sweep),
         ):
             self._ticker.add_job(self._sweep, "interval", (part, sweep), seconds=_TICK_SECONDS, id=part)
         self._ticker.add_job(self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", next_run_time=datetime.now(UTC))

@@ -18,6 +18,8 @@ _WHAT: Final = {
     EventType.CERTIFICATE_NEAR_EXPIRY: "expires {when}",
     EventType.CERTIFICATE_EXPIRED: "has expired",
     EventType.KEY_NEW_VERSION: "has a new version",
+    EventType.KEY_NEAR_EXPIRY: "expires {when}",
+    EventType.KEY_EXPIRED: "has expired",
     EventType.SECRET_NEW_VERSION: "has a new version",
     EventType.SECRET_NEAR_EXPIRY: "expires {when}",
     EventType.SECRET_EXPIRED: "has expired",
@@ -39,6 +41,8 @@ _ADVICE: Final = {
     EventType.CERTIFICATE_NEAR_EXPIRY: "This version is the one in use. Make or merge a new one, or see why it is not "
     "renewed by itself.",
     EventType.CERTIFICATE_EXPIRED: "Clients refuse it from now on. Make, merge or import a new version.",
+    EventType.KEY_NEAR_EXPIRY: "Rotate the key, or give it a rotation policy that does.",
+    EventType.KEY_EXPIRED: "It signs, encrypts and wraps nothing any more: rotate it, or change when it expires.",
     EventType.SECRET_NEAR_EXPIRY: "Set a new version of the secret, and let its users change over.",
     EventType.SECRET_EXPIRED: "Set a new version of the secret, and let its users change over.",
     EventType.CERTIFICATE_RENEWAL_FAILED: "The version in use goes on being served. The broker tries again by itself "

@@ -29,6 +29,7 @@ from certbroker.services.notification.digests import Digests
 from certbroker.services.objects.backup import Backups
 from certbroker.services.objects.certificates import Certificates
 from certbroker.services.objects.deletion import Deletions
+from certbroker.services.objects.key_rotation import KeyRotation
 from certbroker.services.objects.key_uses import KeyUses
 from certbroker.services.objects.keys import Keys
 from certbroker.services.objects.listings import Listings
@@ -58,6 +59,7 @@ class Broker:
     secrets: Secrets
     keys: Keys
     key_uses: KeyUses
+    key_rotation: KeyRotation
     certificates: Certificates
     operations: Operations
     renewals: Renewals

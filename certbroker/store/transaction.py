@@ -22,6 +22,7 @@ from certbroker.store.overviews import Overviews
 from certbroker.store.publications import Publications
 from certbroker.store.revocation_sources import RevocationSources
 from certbroker.store.revocations import Revocations
+from certbroker.store.rotations import Rotations
 from certbroker.store.statement import Cursor
 from certbroker.store.totals import Totals
 from certbroker.store.vaults import Vaults
@@ -49,6 +50,7 @@ class SQLTransaction:
         "overviews",
         "publications",
         "revocations",
+        "rotations",
         "sources",
         "totals",
         "vaults",
@@ -68,6 +70,7 @@ class SQLTransaction:
         self.overviews = Overviews(cursor)
         self.publications = Publications(cursor)
         self.revocations = Revocations(cursor)
+        self.rotations = Rotations(cursor)
         self.sources = RevocationSources(cursor)
         self.watches = Watches(cursor)
         self.authorities = Authorities(cursor)

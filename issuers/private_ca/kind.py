@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certbroker.domain.authority import Issued
 from certbroker.domain.checkup import Checked, fail, ok, warn
 from certbroker.domain.csr import general_names, names_for
+from certbroker.domain.durations import add_months
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import PrivateKey
 from certbroker.domain.operation import Problem
@@ -32,7 +33,6 @@ from issuers.private_ca.lint import lint
 from issuers.private_ca.prepare import prepare_leaf
 from issuers.private_ca.settings import PrivateCASettings, read_settings
 from issuers.private_ca.signing import sign
-from issuers.self_signed import add_months
 
 
 class PrivateCAIssuer:

@@ -74,6 +74,9 @@ REQUESTS: Final[dict[str, tuple[str, str, Any]]] = {
     "keys/unwrap": ("POST", "/keys/{c}/unwrapkey", {}),
     "keys/sign": ("POST", "/keys/{c}/sign", {}),
     "keys/verify": ("POST", f"/keys/{{c}}/{'0' * 32}/verify", {}),
+    "keys/rotate": ("POST", "/keys/{c}/rotate", None),
+    "keyrotationpolicies/read": ("GET", "/keys/{c}/rotationpolicy", None),
+    "keyrotationpolicies/write": ("PUT", "/keys/{c}/rotationpolicy", {}),
     "keys/backup": ("POST", "/keys/{c}/backup", None),
     "keys/restore": ("POST", "/keys/restore", {"value": ""}),
     "keys/delete": ("DELETE", "/keys/{c}", None),
@@ -90,12 +93,13 @@ ALLOWED: Final = {
         "certificatecas/read",
         "channels/read",
         "keys/read",
+        "keyrotationpolicies/read",
     ),
     "Key Vault Secrets Officer": ("secrets/",),
     "Key Vault Secrets User": ("secrets/getSecret", "secrets/readMetadata"),
     "Key Vault Certificates Officer": ("certificates/", "certificatecas/", "certificatecontacts/", "channels/"),
     "Key Vault Certificate User": ("certificates/read", "secrets/getSecret", "secrets/readMetadata", "keys/read"),
-    "Key Vault Crypto Officer": ("keys/",),
+    "Key Vault Crypto Officer": ("keys/", "keyrotationpolicies/"),
     "Key Vault Crypto User": tuple(
         f"keys/{action}"
         for action in ("read", "update", "encrypt", "decrypt", "wrap", "unwrap", "sign", "verify", "backup")

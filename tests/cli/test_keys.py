@@ -93,6 +93,20 @@ def test_keys_are_shown_changed_deleted_and_restored(certbroker: CommandLine, tm
     assert 1 == len(certbroker.json("key", "versions", "plain"))
 
 
+def test_a_key_is_rotated_and_has_a_policy(certbroker: CommandLine) -> None:
+    certbroker.ok("key", "create", "rotating")
+    certbroker.ok("key", "rotate", "rotating")
+    options = ("--rotate-after", "P60D", "--notify-before", "P30D", "--expires-after", "P1Y")
+    certbroker.ok("key", "rotation-policy", "set", "rotating", *options)
+    shown = certbroker.ok("key", "rotation-policy", "show", "rotating").out
+
+    assert 2 == len(certbroker.json("key", "versions", "rotating"))
+    for text in ("P60D after it was made", "P30D before it expires", "P1Y"):
+        assert text in shown, shown
+    refused = certbroker("key", "rotation-policy", "set", "rotating", "--rotate-before", "P30D")
+    assert (1, True) == (refused.status, "needs attributes.expiryTime" in refused.err)
+
+
 def test_what_is_wrong_is_said(certbroker: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "key.pem"
     file.write_text("no key")

@@ -34,6 +34,7 @@ def test_an_engine_that_stands_still_is_told_part_by_part(core: Core, stopwatch:
         "The engine has not delivered events for 121 seconds.",
         "The engine has not looked at endpoints for 121 seconds.",
         "The engine has not deployed certificates for 121 seconds.",
+        "The engine has not looked after keys for 121 seconds.",
         "The database has not been written for 121 seconds.",
     ] == core.broker.readiness.reasons()
 

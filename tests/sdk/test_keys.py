@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.keyvault.keys import JsonWebKey, KeyClient, KeyCurveName, KeyOperation, KeyType
+from azure.keyvault.keys import (
+    JsonWebKey,
+    KeyClient,
+    KeyCurveName,
+    KeyOperation,
+    KeyRotationLifetimeAction,
+    KeyRotationPolicy,
+    KeyRotationPolicyAction,
+    KeyType,
+)
 from azure.keyvault.keys.crypto import EncryptionAlgorithm, KeyWrapAlgorithm, SignatureAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -147,3 +156,28 @@ def test_a_key_that_is_not_valid_yet_is_not_used(client: KeyClient, name: str) -
         client.get_cryptography_client(name).sign(SignatureAlgorithm.es256, bytes(32))
 
     assert 403 == refusal.value.status_code
+
+
+def test_a_key_is_rotated_by_its_policy_and_at_once(client: KeyClient, name: str) -> None:
+    made = client.create_rsa_key(name, tags={"a": "1"})
+    default = client.get_key_rotation_policy(name)
+    actions = [
+        KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_create="P2M"),
+        KeyRotationLifetimeAction(KeyRotationPolicyAction.notify, time_before_expiry="P30D"),
+    ]
+    stored = client.update_key_rotation_policy(name, KeyRotationPolicy(), expires_in="P90D", lifetime_actions=actions)
+    rotated = client.rotate_key(name)
+
+    assert [("Notify", "P30D")] == [(each.action, each.time_before_expiry) for each in default.lifetime_actions]
+    found = client.get_key_rotation_policy(name)
+    assert stored.expires_in == found.expires_in == "P90D"
+    assert [("Rotate", "P2M", None), ("Notify", None, "P30D")] == [
+        (each.action, each.time_after_create, each.time_before_expiry) for each in found.lifetime_actions
+    ]
+    assert (made.key_type, made.key_operations, {"a": "1"}) == (
+        rotated.key_type,
+        rotated.key_operations,
+        rotated.properties.tags,
+    )
+    assert made.key.n != rotated.key.n
+    assert 90 == round((rotated.properties.expires_on - rotated.properties.created_on) / timedelta(days=1))

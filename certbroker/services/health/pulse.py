@@ -37,6 +37,8 @@ class Part(StrEnum):
     """Looks at the endpoints of certificates."""
     DEPLOY = "deploy"
     """Puts certificates where they are used."""
+    ROTATE = "rotate"
+    """Makes keys anew, and tells of their end."""
     BEAT = "beat"
     """Writes its mark into the database: the proof that it can be written."""
 

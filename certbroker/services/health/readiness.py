@@ -24,6 +24,7 @@ _WHAT: Final = {
     Part.NOTIFY: "The engine has not delivered events",
     Part.PROBE: "The engine has not looked at endpoints",
     Part.DEPLOY: "The engine has not deployed certificates",
+    Part.ROTATE: "The engine has not looked after keys",
     Part.BEAT: "The database has not been written",
 }
 

@@ -12,12 +12,14 @@ from certbroker.domain.errors import Conflict, Invalid
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Identity, SealedBytes, Version
+from certbroker.domain.rotation import RotationPolicy
 from certbroker.ports.clock import Clock
 from certbroker.ports.seal import Seal, Unreadable
 from certbroker.services.objects import succession
 from certbroker.services.objects.naming import deleted_but_recoverable, live, managed, usable, with_backing
 from certbroker.services.objects.vaults import BACKUP
 from certbroker.store.database import SQLiteStore
+from certbroker.store.rotations import Rotation
 from certbroker.store.transaction import SQLTransaction
 
 MAX_VERSIONS: Final = 500
@@ -43,6 +45,7 @@ class _Contents(msgspec.Struct, frozen=True):
     current: str
     saved: tuple[_Saved, ...]
     policy: CertificatePolicy | None = None
+    rotation: RotationPolicy | None = None
 
 
 class Backups:
@@ -65,10 +68,13 @@ class Backups:
                 for version in transaction.objects.all_versions(vault.id, each, name)
             ]
             policy = transaction.objects.policy(vault.id, name) if kind is Kind.CERTIFICATE else None
+            rotation = transaction.rotations.get(vault.id, name) if kind is Kind.KEY else None
         if len(versions) > MAX_VERSIONS * len(with_backing(kind)):
             raise Invalid(f"{name} has more than {MAX_VERSIONS} versions, which is the most that a backup holds.")
         saved = tuple(_Saved(version, self._open(vault, version)) for version in versions)
-        contents = _Contents(kind, head.name, head.current, saved, policy)
+        contents = _Contents(
+            kind, head.name, head.current, saved, policy, None if rotation is None else rotation.policy
+        )
         sealed = self._seal.close(_identity(kind), msgspec.msgpack.encode(contents))
         blob = _MAGIC + msgspec.msgpack.encode((sealed.kek, sealed.dek, sealed.payload))
         if len(blob) > MAX_BYTES:
@@ -100,6 +106,10 @@ class Backups:
             if kind is Kind.CERTIFICATE:
                 transaction.lifecycles.disturb(vault.id, contents.name, now)
                 succession.follow(transaction, vault.id, contents.name, now)
+            if contents.rotation is not None:
+                transaction.rotations.put(Rotation(vault.id, contents.name, contents.rotation), None)
+            if kind is Kind.KEY:
+                succession.follow_key(transaction, vault.id, contents.name, now)
             restored = transaction.objects.get(vault.id, kind, contents.name)
             if restored is None:
                 raise Invalid("The backup holds no version.")

@@ -59,6 +59,8 @@ class Deletions:
                 transaction.endpoints.rest(vault.id, name)
                 transaction.watches.remove(vault.id, name)
                 transaction.sources.leave_all(vault.id, name.lower())
+            if kind is Kind.KEY:
+                succession.follow_key(transaction, vault.id, name, now)
             transaction.audit(record(caller, now, f"/{kind}s/{head.name}"))
             return _deleted(transaction, vault, kind, name)
 
@@ -81,6 +83,8 @@ class Deletions:
                 transaction.lifecycles.disturb(vault.id, name, now)
                 _rest_again(transaction, vault.id, name, now)
                 succession.follow(transaction, vault.id, name, now)
+            if kind is Kind.KEY:
+                succession.follow_key(transaction, vault.id, name, now)
             transaction.audit(record(caller, now, f"/deleted{kind}s/{found.name}"))
             return found
 
@@ -154,6 +158,8 @@ def _deleted(transaction: SQLTransaction, vault: Vault, kind: Kind, name: str) -
 def _remove(transaction: SQLTransaction, vault_id: int, kind: Kind, name: str, now: datetime) -> None:
     for each in with_backing(kind):
         transaction.objects.remove(vault_id, each, name)
+    if kind is Kind.KEY:
+        transaction.rotations.remove(vault_id, name)
     if kind is Kind.CERTIFICATE:
         transaction.objects.remove_policy(vault_id, name)
         transaction.operations.remove(vault_id, name, now)

@@ -67,7 +67,7 @@ class Keys:
         now = self._clock.now()
 
         def work(transaction: SQLTransaction) -> Version:
-            changed = change_version(transaction, caller, vault, Kind.KEY, name, version, changes, now)
+            changed = change_version(transaction, caller, vault.id, Kind.KEY, name, version, changes, now)
             if uses is None or changed.key is None:
                 return changed
             return transaction.objects.change_key(vault.id, changed, replace(changed.key, operations=uses))
@@ -103,4 +103,4 @@ class Keys:
             key=KeyFacts(spec.kty, spec.size, spec.curve, operations, exportable=False, public=public),
         )
         fresh = replace(fresh, sealed=self._seal.close(fresh.identity(vault.id), self._keystore.encode(key)))
-        return self._store.write(lambda transaction: add_version(transaction, caller, vault, fresh, now))
+        return self._store.write(lambda transaction: add_version(transaction, caller, vault.id, fresh, now))

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from certbroker.domain.events import Event, EventType, event_id
-from certbroker.domain.objects import Kind
+from certbroker.domain.events import EventType, version_event
 from certbroker.domain.records import Version
 from certbroker.ports.clock import Clock
 from certbroker.services.notification.outbox import publish
@@ -53,7 +52,7 @@ class SecretExpiry:
         since = mark or now
         until = min(now, since + _AT_ONCE)
         for kind, vault_id, version in _passed(transaction, since, until):
-            publish(transaction, _event(kind, vault_id, version, now))
+            publish(transaction, version_event(kind, vault_id, version, now))
         if until != mark:
             transaction.vaults.put_setting(_MARK, until.isoformat())
         return until < now
@@ -71,18 +70,3 @@ def _passed(transaction: SQLTransaction, since: datetime, until: datetime) -> It
         after, end = (int((moment + ahead).timestamp()) for moment in (since, until))
         for vault_id, version in transaction.objects.expiring_secrets(after, end):
             yield kind, vault_id, version
-
-
-def _event(kind: EventType, vault_id: int, version: Version, now: datetime) -> Event:
-    life = version.attributes
-    return Event(
-        event_id(kind, vault_id, Kind.SECRET, version.name, version.version),
-        kind,
-        vault_id,
-        Kind.SECRET,
-        version.name,
-        version.version,
-        now,
-        life.not_before,
-        life.expires,
-    )

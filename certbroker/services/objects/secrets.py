@@ -59,7 +59,7 @@ class Secrets:
             changes.content_type,
         )
         fresh = replace(fresh, sealed=self._seal.close(fresh.identity(vault.id), value.encode()))
-        return self._store.write(lambda transaction: add_version(transaction, caller, vault, fresh, now))
+        return self._store.write(lambda transaction: add_version(transaction, caller, vault.id, fresh, now))
 
     def find(self, vault: Vault, name: str, version: str) -> Version:
         """A version without its value, by one read that is quick enough for the event loop.
@@ -96,5 +96,5 @@ class Secrets:
         check_changes(changes)
         now = self._clock.now()
         return self._store.write(
-            lambda transaction: change_version(transaction, caller, vault, Kind.SECRET, name, version, changes, now)
+            lambda transaction: change_version(transaction, caller, vault.id, Kind.SECRET, name, version, changes, now)
         )

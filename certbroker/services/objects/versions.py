@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import Invalid
-from certbroker.domain.objects import Changes, Kind, Vault, object_path
+from certbroker.domain.objects import Changes, Kind, object_path
 from certbroker.domain.records import Version
 from certbroker.services.notification.outbox import publish_versions
 from certbroker.services.objects.naming import not_found, usable
+from certbroker.services.objects.succession import follow_key
 from certbroker.store.transaction import SQLTransaction
 
 _MAX_CONTENT_TYPE: Final = 255
@@ -24,23 +25,25 @@ def check_changes(changes: Changes) -> None:
         raise Invalid(f"contentType is longer than {_MAX_CONTENT_TYPE} characters.")
 
 
-def add_version(transaction: SQLTransaction, caller: Caller, vault: Vault, fresh: Version, now: datetime) -> Version:
+def add_version(transaction: SQLTransaction, caller: Caller, vault_id: int, fresh: Version, now: datetime) -> Version:
     """Store a new version and tell of it; return it under the spelling that its name has.
 
     Raises DeletedButRecoverable, and Forbidden for what belongs to a certificate.
     """
-    head = usable(transaction, vault.id, fresh.kind, fresh.name)
+    head = usable(transaction, vault_id, fresh.kind, fresh.name)
     version = fresh if head is None else replace(fresh, name=head.name)
-    transaction.objects.add(vault.id, version)
-    publish_versions(transaction, vault.id, version)
+    transaction.objects.add(vault_id, version)
+    publish_versions(transaction, vault_id, version)
     transaction.audit(record(caller, now, object_path(fresh.kind, fresh.name, fresh.version)))
+    if version.kind is Kind.KEY:
+        follow_key(transaction, vault_id, version.name, now)
     return version
 
 
 def change_version(
     transaction: SQLTransaction,
     caller: Caller,
-    vault: Vault,
+    vault_id: int,
     kind: Kind,
     name: str,
     version: str,
@@ -51,9 +54,12 @@ def change_version(
 
     Raises NotFound, and Forbidden for what belongs to a certificate.
     """
-    found = transaction.objects.get(vault.id, kind, name, version)
+    found = transaction.objects.get(vault_id, kind, name, version)
     if found is None:
         raise not_found(kind, name, version)
-    usable(transaction, vault.id, kind, name)
+    usable(transaction, vault_id, kind, name)
     transaction.audit(record(caller, now, object_path(kind, found.name, found.version)))
-    return transaction.objects.change(vault.id, kind, found, changes, int(now.timestamp()))
+    changed = transaction.objects.change(vault_id, kind, found, changes, int(now.timestamp()))
+    if kind is Kind.KEY:
+        follow_key(transaction, vault_id, name, now)
+    return changed

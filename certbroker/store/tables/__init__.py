@@ -29,7 +29,7 @@ from certbroker.store.tables.issuance import (
 )
 from certbroker.store.tables.lifecycles import DrillRow, HealthCountRow, LifecycleRow, ReplacementRow
 from certbroker.store.tables.notification import ChannelRow, OutboxRow
-from certbroker.store.tables.objects import ContactsRow, ObjectRow, PolicyRow, VersionRow
+from certbroker.store.tables.objects import ContactsRow, ObjectRow, PolicyRow, RotationRow, VersionRow
 from certbroker.store.tables.revocation import RevocationDependentRow, RevocationRow, RevocationSourceRow, WatchRow
 from certbroker.store.tables.vaults import AuditRow, KeyEncryptionKeyRow, SettingRow, VaultRow
 
@@ -66,6 +66,7 @@ __all__ = [
     "RevocationListRow",
     "RevocationRow",
     "RevocationSourceRow",
+    "RotationRow",
     "SettingRow",
     "SightingRow",
     "StatusReplyRow",

@@ -66,6 +66,23 @@ class PolicyRow(SQLModel, table=True):
     policy: str = Field(sa_column=Column(Text, nullable=False))
 
 
+class RotationRow(SQLModel, table=True):
+    """The rotation policy of a key, as JSON, and what people have been told of a version of it.
+
+    `act_at` is when something is due for the key; a lease is an `act_at` in the future.
+    """
+
+    __tablename__ = "rotations"
+    __table_args__ = (Index("rotations_due", "act_at", sqlite_where=text("act_at IS NOT NULL")),)
+
+    vault_id: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    policy: str | None = Field(default=None, sa_column=Column(Text))
+    version: str
+    told: str | None = None
+    act_at: int | None = Field(default=None, sa_column=big_column(nullable=True))
+
+
 class ContactsRow(SQLModel, table=True):
     """The contacts of a vault, as JSON."""
 

@@ -28,6 +28,7 @@ from certbroker.web.akv import (
     keys,
     lifecycle,
     revocation,
+    rotation_policies,
     secrets,
     watching,
 )
@@ -51,6 +52,7 @@ MODULES: Final = (
     secrets,
     keys,
     key_uses,
+    rotation_policies,
     issuers,
     certificates,
     revocation,

@@ -22,8 +22,9 @@ from certbroker.domain.records import Version
 from certbroker.domain.renewal import Trigger
 from certbroker.domain.revocation import Progress, Reason, Revocation
 from certbroker.ports.issuer import IssuerUnavailable
+from certbroker.services.issuers.issuers import IssuerChanges
 from certbroker.services.objects.foreign import take_apart
-from certbroker.services.revocation.revocations import RevocationWish
+from certbroker.services.revocation.revocations import RevocationWish, enter
 from tests.support.certificates import Authority, Identity
 from tests.support.issuer_bench import Bench, wait
 
@@ -120,6 +121,64 @@ def test_a_compromise_that_is_found_later_is_told_to_the_ca_too(bench: Bench) ->
 
     assert [4, 1] == [reason for _, reason, _ in bench.kind.revoked]
     assert (True, Reason.KEY_COMPROMISE) == (later.compromised, later.reason)
+
+
+def test_a_compromise_that_the_ca_has_not_heard_of_is_not_replaced_by_a_weaker_reason(bench: Bench) -> None:
+    version = issued(bench)
+    bench.issuers.set(bench.caller, bench.vault, "spare", IssuerChanges(provider="Scripted"))
+    bench.kind.answers = [DOWN, DOWN]
+    revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+    weaker = revoke(bench, version, Reason.CESSATION_OF_OPERATION, issuer="spare", renew=False)
+    bench.clock.moment += HOUR
+    go_on(bench)
+    done = known(bench, version)
+
+    assert (Progress.PENDING, Reason.KEY_COMPROMISE, "ca") == (weaker.progress, weaker.reason, weaker.issuer)
+    assert [1, 1, 1] == [reason for _, reason, _ in bench.kind.revoked]
+    assert (Progress.REVOKED, Reason.KEY_COMPROMISE) == (done.progress, done.reason)
+
+
+def test_a_compromise_is_told_although_whoever_runs_the_ca_revokes_for_a_weaker_reason_meanwhile(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [DOWN]
+    revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+    now = bench.clock.now()
+    bench.store.write(
+        lambda transaction: enter(transaction, bench.caller, bench.vault.id, version, Reason.SUPERSEDED, now)
+    )
+    entered = known(bench, version)
+    bench.clock.moment += HOUR
+    go_on(bench)
+    done = known(bench, version)
+
+    assert (Progress.REVOKED, True) == (entered.progress, entered.act_at is not None)
+    assert [1, 1] == [reason for _, reason, _ in bench.kind.revoked]
+    assert (Reason.KEY_COMPROMISE, None) == (done.reason, done.act_at)
+    assert 2 == told(bench, EventType.CERTIFICATE_REVOKED)
+
+
+def test_a_compromise_that_the_ca_has_refused_to_hear_of_can_be_told_again(bench: Bench) -> None:
+    version = issued(bench)
+    revoke(bench, version)
+    bench.kind.answers = [NO]
+    with pytest.raises(Invalid, match="no such thing"):
+        revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+    again = revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+    revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+
+    assert [4, 1, 1] == [reason for _, reason, _ in bench.kind.revoked]
+    assert (Progress.REVOKED, None) == (again.progress, again.problem)
+
+
+def test_a_compromise_is_told_to_a_ca_that_has_revoked_for_a_weaker_reason_after_it_had_refused(bench: Bench) -> None:
+    version = issued(bench)
+    bench.kind.answers = [NO]
+    with pytest.raises(Invalid, match="no such thing"):
+        revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+    revoke(bench, version, Reason.SUPERSEDED)
+    revoke(bench, version, Reason.KEY_COMPROMISE, renew=False)
+
+    assert [1, 4, 1] == [reason for _, reason, _ in bench.kind.revoked]
 
 
 def test_a_refusal_is_the_answer_and_may_be_followed_by_another_try(bench: Bench) -> None:

@@ -167,9 +167,7 @@ class RevocationFindings:
             )
         elif (compromised and not known.compromised) or known.revoked is None:
             # One that is still asked for stays so: the CA's answer to it is that it is revoked already, and is told.
-            revoked = at if known.act_at is None else None
-            problem = None if revoked else known.problem
-            known = replace(
-                known, compromised=known.compromised or compromised, revoked=known.revoked or revoked, problem=problem
-            )
+            known = replace(known, compromised=known.compromised or compromised)
+            if known.act_at is None:
+                known = replace(known, reason=reason, revoked=known.revoked or at, problem=None)
             transaction.revocations.put(known)

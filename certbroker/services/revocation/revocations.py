@@ -70,8 +70,9 @@ class Revocations:
     def revoke(self, caller: Caller, vault: Vault, name: str, version: str, wish: RevocationWish) -> Revocation:
         """Revoke one version. Safe to repeat; another reason is sent only where it is that the key is compromised.
 
-        The result is pending where the CA cannot be asked now: then the engine asks until it answers. Raises NotFound,
-        and Invalid when nobody here can revoke it or the CA refuses.
+        That goes before what is wanted later, until the CA has answered. The result is pending where the CA cannot be
+        asked now: then the engine asks until it answers. Raises NotFound, and Invalid when nobody here can revoke it or
+        the CA refuses.
         """
         with self._store.read() as transaction:
             found = transaction.objects.get(vault.id, Kind.CERTIFICATE, name, version)
@@ -243,17 +244,17 @@ def enter(
         and issuer.lower() != UNKNOWN.lower()
     )
     wanted = _wanted(vault_id, found, found.certificate, issuer, reason, renew, now)
-    known = transaction.revocations.get(wanted.sha256)
-    if known is not None:
-        wanted = replace(wanted, compromised=wanted.compromised or known.compromised, revoked=known.revoked)
-    transaction.revocations.put(wanted)
+    transaction.revocations.put(_joined(wanted, transaction.revocations.get(wanted.sha256)))
     _revoked(transaction, wanted, caller, now)
 
 
 def _says_it_all(known: Revocation, reason: Reason) -> bool:
     """Whether nothing is to be said to the CA any more."""
-    done = known.revoked is not None and known.act_at is None
-    return done and (known.compromised or reason is not Reason.KEY_COMPROMISE)
+    if known.revoked is None or known.act_at is not None:
+        return False
+    # That somebody has reported the key does not mean that the CA has heard of it: it may have refused that.
+    has_heard = known.reason is Reason.KEY_COMPROMISE and known.problem is None
+    return has_heard or reason is not Reason.KEY_COMPROMISE
 
 
 def _check(facts: CertificateFacts, now: datetime) -> None:
@@ -298,16 +299,28 @@ def _intend(transaction: SQLTransaction, wanted: Revocation, caller: Caller) -> 
             _wish_successor(transaction, known, now)
         transaction.audit(record(caller, now, _path(wanted)))
         return known
-    if known is not None:
-        wanted = replace(
-            wanted,
-            renew=wanted.renew or known.renew,
-            compromised=wanted.compromised or known.compromised,
-            revoked=known.revoked,
-        )
+    wanted = _joined(wanted, known)
     transaction.revocations.put(wanted)
     transaction.audit(record(caller, now, _path(wanted), "begun"))
     return wanted
+
+
+def _joined(wanted: Revocation, known: Revocation | None) -> Revocation:
+    """What is wanted, together with what was wanted before.
+
+    A compromise that the CA has not heard of yet is not replaced by a weaker reason: a key that it does not know to be
+    compromised goes on being accepted in other certificates.
+    """
+    if known is None:
+        return wanted
+    if known.reason is Reason.KEY_COMPROMISE and known.act_at is not None and wanted.reason is not known.reason:
+        wanted = replace(wanted, reason=known.reason, issuer=known.issuer)
+    return replace(
+        wanted,
+        renew=wanted.renew or known.renew,
+        compromised=wanted.compromised or known.compromised,
+        revoked=known.revoked,
+    )
 
 
 def _revoked(transaction: SQLTransaction, wanted: Revocation, caller: Caller, now: datetime) -> Revocation:

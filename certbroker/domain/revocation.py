@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from certbroker.domain.errors import Invalid
 
@@ -63,7 +65,8 @@ class Revocation(Struct, frozen=True):
     """That somebody wants a certificate revoked, and what came of it.
 
     `sha256` is of `certificate`, which settles its issuer and serial number: that is what is revoked, whatever the name
-    and version, where it was found, hold by now. `key_sha256` is of the SubjectPublicKeyInfo. `compromised` stays true
+    and version, where it was found, hold by now. It may lie in several vaults, or under several names: there is one of
+    these for each place where somebody has asked. `key_sha256` is of the SubjectPublicKeyInfo. `compromised` stays true
     once somebody has said so. `issuer` is the configured one that is asked, and empty where the revocation was found at
     the CA without anybody here having asked for it; `renew` says whether a successor is wanted.
     """
@@ -89,6 +92,29 @@ class Revocation(Struct, frozen=True):
         if self.revoked is not None:
             return Progress.REVOKED
         return Progress.REFUSED if self.act_at is None else Progress.PENDING
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the CA has taken it as it stands here, with that reason."""
+        return self.revoked is not None and self.act_at is None and self.problem is None
+
+
+def seen_from(vault_id: int, name: str, found: Sequence[Revocation]) -> Revocation | None:
+    """What is known of a certificate at one place, of all that was wanted of it wherever it lies.
+
+    One that is revoked is so everywhere. Who has asked for that elsewhere, of whom and how, does not show here.
+    """
+    here = next((each for each in found if (each.vault_id, each.name.lower()) == (vault_id, name.lower())), None)
+    elsewhere = [each for each in found if each is not here and each.revoked is not None]
+    if not elsewhere or (here is not None and here.revoked is not None):
+        return here
+    best = max(elsewhere, key=lambda each: (each.is_settled, each.reason is Reason.KEY_COMPROMISE))
+    reason = best.reason if best.is_settled else Reason.UNSPECIFIED
+    if here is None:
+        here = replace(best, vault_id=vault_id, name=name, version="", issuer="", renew=False, act_at=None)
+    if here.act_at is not None:
+        return replace(here, revoked=best.revoked)
+    return replace(here, reason=reason, revoked=best.revoked, problem=None)
 
 
 def read_reason(name: str) -> Reason:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, func, literal_column, or_, select, update
 from sqlmodel import col
 
 from certbroker.domain.revocation import LONGEST_RETRY, Reason, Revocation
@@ -17,13 +18,24 @@ _COLUMNS = (
     _r.sha256, _r.vault_id, _r.name, _r.version, _r.certificate, _r.key_sha256, _r.issuer, _r.reason, _r.renew,
     _r.compromised, _r.requested, _r.act_at, _r.attempts, _r.revoked, _r.problem,
 )  # fmt: skip
-_GET = Statement(choose(*_COLUMNS).where(col(_r.sha256) == bindparam("sha256")))
-_PUT = insertion(_r, replace=("issuer", "reason", "renew", "compromised", "act_at", "attempts", "revoked", "problem"))
+_OF = Statement(choose(*_COLUMNS).where(col(_r.sha256) == bindparam("sha256")))
+_GET = Statement(
+    choose(*_COLUMNS).where(
+        col(_r.sha256) == bindparam("sha256"),
+        col(_r.vault_id) == bindparam("vault"),
+        func.lower(col(_r.name)) == bindparam("name"),
+    )
+)
+_PUT = insertion(
+    _r, replace=("version", "issuer", "reason", "renew", "compromised", "act_at", "attempts", "revoked", "problem")
+)
+_ROW: Final[ColumnElement[int]] = literal_column("rowid")
 _CLAIM = Statement(
     update(_r)
     .where(
-        col(_r.sha256).in_(
-            select(col(_r.sha256))
+        _ROW.in_(
+            select(_ROW)
+            .select_from(_r)
             # A time further away than any wait comes from a clock that was wrong.
             .where(or_(col(_r.act_at) <= bindparam("now"), col(_r.act_at) > bindparam("latest")))
             .order_by(col(_r.act_at))
@@ -44,16 +56,24 @@ _COMPROMISED = Statement(
 
 
 class Revocations:
-    """Revocations by the SHA-256 of the certificate. They outlive it: a purge does not make a bad key good."""
+    """Revocations by the SHA-256 of the certificate and the place where it lies.
+
+    They outlive it: a purge does not make a bad key good.
+    """
 
     __slots__ = ("_cursor",)
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 
-    def get(self, sha256: str) -> Revocation | None:
-        row = _GET.one(self._cursor, sha256=sha256)
+    def get(self, sha256: str, vault: int, name: str) -> Revocation | None:
+        """The one of that place."""
+        row = _GET.one(self._cursor, sha256=sha256, vault=vault, name=name.lower())
         return None if row is None else _revocation(row)
+
+    def of(self, sha256: str) -> list[Revocation]:
+        """Those of all places."""
+        return [_revocation(row) for row in _OF.all(self._cursor, sha256=sha256)]
 
     def put(self, revocation: Revocation) -> None:
         """Store it, or what has become of it."""

@@ -59,7 +59,7 @@ def test_a_revoked_certificate_is_replaced_at_once_with_another_key_and_told_onc
     assert Standing.GOOD is watch.standing()
     assert keys[0] != keys[1]
     assert version.certificate is not None
-    known = watch.store.glance().revocations.get(version.certificate.sha256)
+    known = watch.store.glance().revocations.get(version.certificate.sha256, watch.bench.vault.id, "c")
     assert known is not None
     assert (Progress.REVOKED, Reason.KEY_COMPROMISE, True) == (known.progress, known.reason, known.compromised)
     watch.later(days=1)

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -49,6 +50,25 @@ def test_the_newest_revision_is_the_one_that_a_start_looks_for() -> None:
     configuration.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
 
     assert [migrations.HEAD] == ScriptDirectory.from_config(configuration).get_heads()
+
+
+def test_revocations_from_before_keep_the_place_that_asked_first(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    configuration = Config()
+    configuration.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    configuration.attributes["path"] = path
+    command.upgrade(configuration, "0015")
+    row = ("5a", 1, "Web", "v1", b"leaf", "6b", "ca", "superseded", 1, None, 7, 8, 2, None, "The CA is down.")
+    connection = sqlite3.connect(path)
+    connection.execute(f"INSERT INTO revocations VALUES ({', '.join('?' * len(row))})", row)
+    connection.commit()
+    migrations.upgrade(path)
+    kept = connection.execute("SELECT * FROM revocations").fetchall()
+    keys = connection.execute("SELECT name FROM pragma_table_info('revocations') WHERE pk > 0 ORDER BY pk").fetchall()
+    connection.close()
+
+    assert [row] == kept
+    assert [("sha256",), ("vault_id",), ("name",)] == keys
 
 
 def test_a_second_upgrade_has_nothing_to_do(database: Path) -> None:

@@ -14,7 +14,7 @@ from certbroker.domain.errors import Forbidden, Invalid, NotFound
 from certbroker.domain.objects import Attributes, Changes, Kind, Vault, check_name
 from certbroker.domain.policy import CertificatePolicy
 from certbroker.domain.records import Operation, Version
-from certbroker.domain.revocation import Revocation
+from certbroker.domain.revocation import Revocation, seen_from
 from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
@@ -178,7 +178,7 @@ class Certificates:
         """A version; without a number the current one with its policy and pending operation. Raises NotFound."""
         with self._store.read() as transaction:
             found = transaction.objects.get(vault.id, Kind.CERTIFICATE, name, version)
-            revocation = _revocation(transaction, found)
+            revocation = _revocation(transaction, vault, found)
             if version and found is not None:
                 return CertificateView(found, revocation=revocation)
             head = transaction.objects.head(vault.id, Kind.CERTIFICATE, name)
@@ -215,7 +215,7 @@ class Certificates:
                     transaction.objects.change(vault.id, kind, behind, backing, seconds)
             transaction.lifecycles.disturb(vault.id, name, now)
             transaction.audit(record(caller, now, f"/certificates/{found.name}/{found.version}"))
-            revocation = _revocation(transaction, found)
+            revocation = _revocation(transaction, vault, found)
             if version:
                 return CertificateView(changed, revocation=revocation)
             policy = transaction.objects.policy(vault.id, name)
@@ -330,10 +330,11 @@ def without_version(name: str, policy: CertificatePolicy | None) -> Version:
     return Version(Kind.CERTIFICATE, name, "", Attributes(created, updated, enabled=False))
 
 
-def _revocation(transaction: SQLTransaction, version: Version | None) -> Revocation | None:
+def _revocation(transaction: SQLTransaction, vault: Vault, version: Version | None) -> Revocation | None:
     """What is known of the revocation of a version's certificate."""
-    facts = version.certificate if version else None
-    return transaction.revocations.get(facts.sha256) if facts else None
+    if version is None or version.certificate is None:
+        return None
+    return seen_from(vault.id, version.name, transaction.revocations.of(version.certificate.sha256))
 
 
 def _pending(transaction: SQLTransaction, vault: Vault, name: str, request_id: str | None) -> Operation:

@@ -15,7 +15,7 @@ from certbroker.domain.objects import Kind, object_path
 from certbroker.domain.policy import AUTO_RENEW
 from certbroker.domain.records import CertificateFacts, Version
 from certbroker.domain.renewal import Revoked, Trigger, Wish
-from certbroker.domain.revocation import Reason, Revocation, key_digest
+from certbroker.domain.revocation import Progress, Reason, Revocation, key_digest
 from certbroker.domain.revocation_status import Judged, Standing, Watched, told
 from certbroker.services.issuers.issuers import Issuers
 from certbroker.services.notification.outbox import publish
@@ -65,13 +65,8 @@ class RevocationFindings:
         now: datetime,
     ) -> tuple[str, ...]:
         message = told(found)
-        known = transaction.revocations.get(found.sha256) if found.is_leaf else None
-        mine = (
-            known is not None
-            and known.issuer
-            and (known.vault_id, known.name.lower()) == (vault_id, version.name.lower())
-        )
-        wished = known is not None and bool(mine) and (known.revoked is not None or known.act_at is not None)
+        known = transaction.revocations.get(found.sha256, vault_id, version.name) if found.is_leaf else None
+        wished = known is not None and bool(known.issuer) and known.progress is not Progress.REFUSED
         replacing = found.answer.standing is Standing.REVOKED and found.sha256 not in replaced_for
         if wished and known is not None:
             # Somebody here has asked for it, and has said whether there is to be a successor.

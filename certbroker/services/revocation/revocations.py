@@ -79,7 +79,7 @@ class Revocations:
             if found is None or found.certificate is None:
                 raise not_found(Kind.CERTIFICATE, name, version)
             renew = self._renews(transaction, vault, found, wish)
-            known = transaction.revocations.get(found.certificate.sha256)
+            known = transaction.revocations.get(found.certificate.sha256, vault.id, found.name)
             issuer = wish.issuer or (known.issuer if known else "") or self._issuer(transaction, vault, found)
         if known is None or not _says_it_all(known, wish.reason):
             _check(found.certificate, self._clock.now())
@@ -197,7 +197,7 @@ class Revocations:
             pause = max(pause, min(retry_at - now, LONGEST_RETRY))
 
         def work(transaction: SQLTransaction) -> Revocation:
-            latest = transaction.revocations.get(wanted.sha256) or wanted
+            latest = _stored(transaction, wanted) or wanted
             if latest.act_at is None:
                 return latest  # Somebody else was answered meanwhile.
             later = replace(latest, act_at=now + pause, attempts=attempts, problem=problem)
@@ -211,7 +211,7 @@ class Revocations:
         now = self._clock.now()
 
         def work(transaction: SQLTransaction) -> Revocation:
-            latest = transaction.revocations.get(wanted.sha256) or wanted
+            latest = _stored(transaction, wanted) or wanted
             if latest.act_at is None:
                 return latest  # Somebody else was told otherwise meanwhile.
             refused = replace(latest, act_at=None, problem=problem)
@@ -244,7 +244,7 @@ def enter(
         and issuer.lower() != UNKNOWN.lower()
     )
     wanted = _wanted(vault_id, found, found.certificate, issuer, reason, renew, now)
-    transaction.revocations.put(_joined(wanted, transaction.revocations.get(wanted.sha256)))
+    transaction.revocations.put(_joined(wanted, _stored(transaction, wanted)))
     _revoked(transaction, wanted, caller, now)
 
 
@@ -290,8 +290,11 @@ def _wanted(
 
 
 def _intend(transaction: SQLTransaction, wanted: Revocation, caller: Caller) -> Revocation:
-    """Put on record what is wanted. The result is to be asked for, unless it has been revoked so already."""
-    now, known = wanted.requested, transaction.revocations.get(wanted.sha256)
+    """Put on record what is wanted. The result is to be asked for, unless it has been revoked so already.
+
+    That it was revoked at another place does not count: the issuer there may be one that says yes to everything.
+    """
+    now, known = wanted.requested, _stored(transaction, wanted)
     if known is not None and _says_it_all(known, wanted.reason):
         if wanted.renew and not known.renew:
             known = replace(known, renew=True)
@@ -303,6 +306,11 @@ def _intend(transaction: SQLTransaction, wanted: Revocation, caller: Caller) -> 
     transaction.revocations.put(wanted)
     transaction.audit(record(caller, now, _path(wanted), "begun"))
     return wanted
+
+
+def _stored(transaction: SQLTransaction, wanted: Revocation) -> Revocation | None:
+    """What is on record of the same certificate at the same place."""
+    return transaction.revocations.get(wanted.sha256, wanted.vault_id, wanted.name)
 
 
 def _joined(wanted: Revocation, known: Revocation | None) -> Revocation:
@@ -317,6 +325,7 @@ def _joined(wanted: Revocation, known: Revocation | None) -> Revocation:
         wanted = replace(wanted, reason=known.reason, issuer=known.issuer)
     return replace(
         wanted,
+        name=known.name,  # It may be written in another way by now.
         renew=wanted.renew or known.renew,
         compromised=wanted.compromised or known.compromised,
         revoked=known.revoked,
@@ -324,7 +333,7 @@ def _joined(wanted: Revocation, known: Revocation | None) -> Revocation:
 
 
 def _revoked(transaction: SQLTransaction, wanted: Revocation, caller: Caller, now: datetime) -> Revocation:
-    latest = transaction.revocations.get(wanted.sha256) or wanted
+    latest = _stored(transaction, wanted) or wanted
     # Who has given another reason meanwhile sends that himself.
     act_at = None if latest.reason is wanted.reason else latest.act_at
     done = replace(latest, act_at=act_at, problem=None, revoked=latest.revoked or now)

@@ -9,8 +9,9 @@ from certbroker.store.tables.columns import big_column
 
 
 class RevocationRow(SQLModel, table=True):
-    """A certificate that is to be revoked, or was. It outlives the certificate, so it has a copy; no secret is in it.
+    """A certificate that is to be revoked, or was, for each place where somebody has asked for that.
 
+    It outlives the certificate, so it has a copy; no secret is in it.
     `act_at` is set while the CA is still to be asked; a lease is an `act_at` in the future. `compromised` is 1 where
     somebody has said that of the key.
     """
@@ -22,8 +23,8 @@ class RevocationRow(SQLModel, table=True):
     )
 
     sha256: str = Field(primary_key=True)
-    vault_id: int
-    name: str
+    vault_id: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
     version: str
     certificate: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     key_sha256: str

@@ -20,6 +20,7 @@ from certbroker.domain.revocation import Progress, Reason
 from certbroker.domain.revocation_sources import Named, SourceStatus
 from certbroker.domain.revocation_status import Standing
 from certbroker.services.revocation.revocations import RevocationWish
+from certbroker.store.crl_index import Damaged
 from tests.support.certificates import Authority, der
 from tests.support.revocation import crl, distribution_point, points_at
 from tests.support.watch_bench import WatchBench, revoked, serial
@@ -34,6 +35,27 @@ def public(watch: WatchBench, version: Version) -> bytes:
     assert key is not None
     assert key.key is not None
     return key.key.public
+
+
+def _damaged() -> None:
+    raise Damaged("The index of a CRL cannot be read.")
+
+
+def lose_indexes(watch: WatchBench, directory: Path, *names: str) -> None:
+    """What a disk that was replaced does to a broker that starts again."""
+    for path in (directory / "lists").iterdir():
+        if path.name in names or not names:
+            path.unlink()
+    watch.lists = type(watch.lists)(directory / "lists")
+    watch.watching = watch.worker()
+
+
+def check(watch: WatchBench, *names: str) -> None:
+    """Have certificates checked now."""
+    vault, now = watch.bench.vault.id, watch.clock.now()
+    for name in names:
+        watch.store.write(lambda transaction, name=name: transaction.watches.disturb(vault, name, now))
+    watch.settle()
 
 
 def test_a_revoked_certificate_is_replaced_at_once_with_another_key_and_told_once(watch: WatchBench) -> None:
@@ -245,6 +267,25 @@ def test_a_delta_adds_and_takes_back(watch: WatchBench) -> None:
     assert "not a CRL" in watch.source().holding.delta_problem
 
 
+def test_a_delta_that_is_lost_and_gone_does_not_keep_the_list_from_being_believed(
+    watch: WatchBench, tmp_path: Path
+) -> None:
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(watch.url("/delta.crl"))], None, None, None)
+    watch.publish(number=10, extensions=[(x509.FreshestCRL([point]), False)])
+    entry = 5, ReasonFlags.superseded
+    watch.publish(entry, path="/delta.crl", number=11, extensions=[(x509.DeltaCRLIndicator(10), True)])
+    watch.issue()
+    watch.later(minutes=1)
+    delta = watch.source().holding.delta
+    assert delta is not None
+    lose_indexes(watch, tmp_path, delta.file)
+    watch.publisher.put("/delta.crl", status=404)
+    check(watch, "c")
+
+    assert Standing.GOOD is watch.standing()
+    assert watch.source().holding.delta is None
+
+
 def test_a_shard_that_is_another_certificates_says_nothing(watch: WatchBench) -> None:
     watch.publish(extensions=[distribution_point("http://crl.example/2.crl")])
     watch.issue()
@@ -323,15 +364,53 @@ def test_a_crash_after_the_answer_costs_one_more_fetch_and_no_finding(
 def test_an_index_that_is_gone_is_fetched_again(watch: WatchBench, tmp_path: Path) -> None:
     watch.publish()
     version = watch.issue()
-    for path in (tmp_path / "lists").iterdir():
-        path.unlink()
-    watch.lists = type(watch.lists)(tmp_path / "lists")
-    watch.watching = watch.worker()
+    watch.later(minutes=1)
+    lose_indexes(watch, tmp_path)
     watch.publish(revoked(version))
-    watch.store.write(lambda transaction: transaction.watches.disturb(watch.bench.vault.id, "c", watch.clock.now()))
-    watch.settle()
+    check(watch, "c")
 
     assert Standing.REVOKED is watch.standing()
+
+
+def test_who_was_judged_without_the_index_is_judged_again_by_a_list_that_has_not_changed(
+    watch: WatchBench, tmp_path: Path
+) -> None:
+    watch.publish()
+    for name in ("a", "b"):
+        watch.issue(name=name)
+    watch.later(minutes=1)
+    lose_indexes(watch, tmp_path)
+    taken = watch.store.write(
+        lambda transaction: transaction.watches.take(watch.bench.vault.id, "a", watch.clock.now())
+    )
+    assert taken is not None
+    watch.watching.check([taken])
+    meanwhile = watch.standing("a")
+    watch.settle()
+
+    assert Standing.UNREACHABLE is meanwhile
+    assert [Standing.GOOD, Standing.GOOD] == [watch.standing(name) for name in ("a", "b")]
+    assert SourceStatus.FRESH is watch.source().status
+
+
+def test_a_disk_that_keeps_no_index_does_not_have_the_list_fetched_without_end(
+    watch: WatchBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.publish()
+    watch.issue()
+    watch.later(minutes=1)
+    lose_indexes(watch, tmp_path)
+    monkeypatch.setattr(type(watch.lists), "is_whole", lambda *_: False)
+    monkeypatch.setattr(type(watch.lists), "find", lambda *_: _damaged())
+    before = watch.publisher.asked_for("/list.crl")
+    check(watch, "c")
+    at_once = watch.publisher.asked_for("/list.crl") - before
+    watch.later(seconds=59)
+    soon = watch.publisher.asked_for("/list.crl") - before
+    watch.later(seconds=1)
+
+    assert (1, 1) == (at_once, soon)
+    assert 2 == watch.publisher.asked_for("/list.crl") - before
 
 
 def test_who_names_other_sources_has_all_checked_again(watch: WatchBench) -> None:

@@ -108,16 +108,26 @@ class RevocationSources:
 
         Raises nothing: a failure is stored too.
         """
+        is_lost = self._whole(source.holding) != source.holding
         try:
             failpoint("watch.fetch.before")
             holding = self._asked(source)
             failpoint("watch.fetch.after-call")
         except (BrokerError, EgressFailed, EgressRefused) as error:
-            return self._stored(source, self._failed(source, _words(error)))
+            return self._stored(source, self._failed(source, _words(error)), is_lost)
         except Exception:
             _log.exception("source of revocations could not be asked", url=source.url)
-            return self._stored(source, self._failed(source, _UNEXPECTED))
-        return self._stored(source, self._succeeded(source, holding))
+            return self._stored(source, self._failed(source, _UNEXPECTED), is_lost)
+        return self._stored(source, self._succeeded(source, holding), is_lost)
+
+    def _whole(self, holding: Holding) -> Holding:
+        """What of it can be used: without its index a list says nothing, and without its list a delta."""
+        base, delta = holding.base, holding.delta
+        if base is not None and not self._lists.is_whole(base.file):
+            return replace(holding, base=None, delta=None)
+        if delta is not None and not self._lists.is_whole(delta.file):
+            return replace(holding, delta=None)
+        return holding
 
     def _asked(self, source: Source) -> Holding:
         match source.kind:
@@ -134,7 +144,9 @@ class RevocationSources:
         base = self._list(source, source.url, holding.base, lambda new, held: refusal(new, held, self._clock.now()))
         if not base.facts.fresher:
             return replace(holding, base=base, delta=None, delta_problem="")
-        delta = holding.delta if _fits(holding.delta, base) else None
+        delta = self._whole(replace(holding, base=base)).delta
+        if not _fits(delta, base):
+            delta = None
         problem = ""
         for url in base.facts.fresher:
             try:
@@ -260,11 +272,8 @@ class RevocationSources:
     def _failed(self, source: Source, problem: str) -> Source:
         now, before = self._clock.now(), source.holding
         failures = before.failures + 1
-        held = before
-        if before.base is not None and not self._lists.is_whole(before.base.file):
-            held = replace(before, base=None, delta=None)
         since = before.failing_since or now
-        holding = replace(held, failures=failures, failing_since=since, problem=problem[:500])
+        holding = replace(self._whole(before), failures=failures, failing_since=since, problem=problem[:500])
         until = holding.fresh_until
         holds = until is not None and now < until + TOLERANCE
         act_at = now + min(doubled(_FIRST_RETRY, _LAST_RETRY, failures), max(self._settings.interval, _FIRST_RETRY))
@@ -275,14 +284,18 @@ class RevocationSources:
             holding = replace(holding, told=True)
         return replace(source, holding=holding, status=status, act_at=act_at)
 
-    def _stored(self, before: Source, after: Source) -> bool:
-        """Store it, and have those gone through whom it may concern; False when somebody else was first."""
+    def _stored(self, before: Source, after: Source, is_lost: bool) -> bool:
+        """Store it, and have those gone through whom it may concern; False when somebody else was first.
+
+        Where an index of what was held `is_lost`, that is everybody: who was judged meanwhile could not be.
+        """
 
         def work(transaction: SQLTransaction) -> bool:
             if not transaction.sources.save(after, after.act_at):
                 return False
-            if _differs(before, after):
-                transaction.sources.begin_pass(after.id, everybody=_concerns_everybody(before, after))
+            if is_lost or _differs(before, after):
+                everybody = is_lost or _concerns_everybody(before, after)
+                transaction.sources.begin_pass(after.id, everybody=everybody)
             if after.holding.told and not before.holding.told:
                 publish(transaction, *_unknown(transaction, after, self._clock.now()))
             return True

@@ -41,6 +41,7 @@ LEASE: Final = timedelta(minutes=5)
 # Everything is checked again within this time, whatever happens: for what nobody has foreseen.
 _AGAIN: Final = timedelta(days=7)
 _RENAMED: Final = timedelta(minutes=10)
+_AT_MOST_EACH: Final = timedelta(minutes=1)
 _NAMED: Final = "revocation.named"
 
 # How often a check that somebody waits for is made, while news keep arriving.
@@ -248,7 +249,7 @@ class Watching:
         for source_id, serial in before.keys() - judgement.depends.keys():
             transaction.sources.leave(watch.vault_id, watch.name, source_id, serial)
         for source_id in judgement.damaged:
-            transaction.sources.hurry(source_id, now)
+            _fetch_again(transaction, source_id, now)
 
     def _go_through(self, walk: Pass) -> int:
         """One batch: whose entry has changed is checked again."""
@@ -285,6 +286,14 @@ def _unwatch(transaction: SQLTransaction, watch: Watch) -> bool:
     transaction.watches.remove(watch.vault_id, watch.name)
     transaction.sources.leave_all(watch.vault_id, watch.name)
     return False
+
+
+def _fetch_again(transaction: SQLTransaction, source_id: str, now: datetime) -> None:
+    """Have a list fetched whose index is lost: at once, unless it has just been, because the disk keeps none."""
+    stored = transaction.sources.get(source_id)
+    confirmed = None if stored is None else stored.holding.confirmed
+    is_new = confirmed is not None and abs(now - confirmed) < _AT_MOST_EACH
+    transaction.sources.hurry(source_id, now + _AT_MOST_EACH if is_new else now)
 
 
 def _forget(transaction: SQLTransaction, *, source_id: str) -> None:

@@ -267,6 +267,31 @@ def test_a_delta_adds_and_takes_back(watch: WatchBench) -> None:
     assert "not a CRL" in watch.source().holding.delta_problem
 
 
+def test_a_delta_that_none_follows_is_asked_for_ever_more_seldom_and_taken_in_again_when_it_is_there(
+    watch: WatchBench,
+) -> None:
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(watch.url("/delta.crl"))], None, None, None)
+    deltas = [(x509.DeltaCRLIndicator(10), True)]
+    watch.publish(number=10, extensions=[(x509.FreshestCRL([point]), False)], life=timedelta(days=30))
+    watch.publish(path="/delta.crl", number=11, extensions=deltas, life=timedelta(hours=3))
+    version = watch.issue()
+    watch.later(hours=3)
+    before = [watch.publisher.asked_for(path) for path in ("/list.crl", "/delta.crl")]
+    for _ in range(120):
+        watch.later(minutes=1)
+    asked = [
+        watch.publisher.asked_for(path) - count for path, count in zip(("/list.crl", "/delta.crl"), before, strict=True)
+    ]
+    source = watch.source()
+    watch.publish(revoked(version), path="/delta.crl", number=12, extensions=deltas, life=timedelta(hours=3))
+    watch.later(hours=1)
+
+    assert SourceStatus.FRESH is source.status
+    assert "expired" in source.holding.delta_problem
+    assert all(5 <= count <= 15 for count in asked), asked
+    assert Standing.REVOKED is watch.standing()
+
+
 def test_a_delta_that_is_lost_and_gone_does_not_keep_the_list_from_being_believed(
     watch: WatchBench, tmp_path: Path
 ) -> None:

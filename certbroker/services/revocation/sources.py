@@ -264,8 +264,7 @@ class RevocationSources:
         else:
             # Not all at the same time, and not before the next list can be there.
             pause = self._settings.interval * (0.9 + 0.1 * fraction(source.id, now.isoformat()))
-            until = [each.facts.fresh_until for each in (holding.base, holding.delta) if each is not None]
-            pause = max(_SOONEST, min(pause, min(until) - now))
+            pause = max(_SOONEST, min((pause, *_until_the_next(holding, now))))
         act_at = None if pause is None else now + pause
         return replace(source, holding=holding, status=SourceStatus.FRESH, act_at=act_at)
 
@@ -344,6 +343,15 @@ def _files(holding: Holding) -> tuple[str, str]:
 
 def _scope(holding: Holding) -> Scope | None:
     return holding.base.facts.scope if holding.base else None
+
+
+def _until_the_next(holding: Holding, now: datetime) -> Iterator[timedelta]:
+    """How long until there is to be another list, and another delta."""
+    if holding.base is not None:
+        yield holding.base.facts.fresh_until - now
+    if holding.delta is not None:
+        # The longer one has run out that none follows, the more seldom it is asked for: the list is believed meanwhile.
+        yield abs(holding.delta.facts.fresh_until - now)
 
 
 def _usable(source: Source) -> tuple[bool, bool]:

@@ -1,4 +1,8 @@
-"""Threads for questions to the outside, few for each who is asked: one that hangs delays nobody else."""
+"""Threads for questions to the outside, few for each who is asked: one that hangs delays nobody else.
+
+Lanes take turns at the threads, so that where more hang than there are threads for, each of the others waits for one
+thread to become free, and not until those that hang have nothing left to be asked.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +35,9 @@ class Lanes(Generic[Lane, Item]):
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many wait, in all lanes."""
+        """How many wait. Of one lane count no more than it can have in hand, so that it leaves room for others."""
         with self._lock:
-            return sum(map(len, self._waiting.values()))
+            return sum(min(len(waiting), self._at_once) for waiting in self._waiting.values())
 
     def put(self, lane: Lane, item: Item) -> bool:
         """Have it done; False when too many wait in that lane."""
@@ -55,20 +59,23 @@ class Lanes(Generic[Lane, Item]):
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _go(self, lane: Lane) -> None:
-        """Do one after the other, as long as there are some in that lane."""
-        while True:
-            with self._lock:
-                waiting = self._waiting.get(lane)
-                if not waiting:
-                    self._waiting.pop(lane, None)
-                    self._busy[lane] -= 1
-                    if not self._busy[lane]:
-                        del self._busy[lane]
-                    return
-                item = waiting.popleft()
+        """Do one, and then let the other lanes have their turn before the next of this one."""
+        with self._lock:
+            waiting = self._waiting.get(lane)
+            item = waiting.popleft() if waiting else None
+        if item is not None:
             try:
                 with background.working():
                     self._work(item)
             except Exception:
                 # What is leased is due again when its lease is over; the place in the lane must not be lost.
                 _log.exception("a question to the outside came to nothing", lane=lane)
+        with self._lock:
+            if self._waiting.get(lane):
+                # Under the lock, because nothing waits any more once the threads are about to end.
+                self._threads.submit(self._go, lane)
+                return
+            self._waiting.pop(lane, None)
+            self._busy[lane] -= 1
+            if not self._busy[lane]:
+                del self._busy[lane]

@@ -14,7 +14,7 @@ from certbroker.engine.lanes import Lanes
 from certbroker.services.revocation.watching import Watching
 
 _BATCH: Final = 200
-_THREADS: Final = 16
+_THREADS: Final = 32
 _PER_HOST: Final = 2
 _WAITING: Final = 64
 _WAITING_PER_HOST: Final = 16

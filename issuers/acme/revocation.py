@@ -9,6 +9,7 @@ from josepy.json_util import encode_b64jose
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import PrivateKey
+from certbroker.domain.revocation import Reason
 from certbroker.ports.clock import Clock
 from issuers.acme.account import Account, AccountLost
 from issuers.acme.problem import CARefused
@@ -60,7 +61,7 @@ class Revoker:
             except AccountLost as lost:
                 self._account.forget(str(lost))
             except CARefused as error:
-                if error.kind != "unauthorized":
+                if error.kind != "unauthorized" and not _is_for_the_key_to_say(error, payload):
                     raise
         self._authority.post(url, payload, own, None, self._clock)
 
@@ -70,6 +71,11 @@ class Revoker:
         except AccountLost as lost:
             self._account.forget(str(lost))
             self._account.post(url, payload)
+
+
+def _is_for_the_key_to_say(error: CARefused, payload: Mapping[str, Any]) -> bool:
+    """Whether only who has the key may go on: Let's Encrypt lets nobody else change an earlier reason to compromise."""
+    return error.kind == "alreadyRevoked" and payload["reason"] == Reason.KEY_COMPROMISE.code
 
 
 def _signer(key: PrivateKey | None) -> AccountKey | None:

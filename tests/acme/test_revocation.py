@@ -115,6 +115,18 @@ def test_a_ca_that_says_no_is_quoted_and_revokes_nothing(
     assert -1 == reason_at_ca(pebble, leaf)
 
 
+@pytest.mark.parametrize(("reason", "at_ca"), [(1, 1), (4, -1)])
+def test_a_compromise_of_what_is_revoked_already_is_told_with_the_certificates_key(
+    pebble: Pebble, proxy: FaultProxy, between: Surroundings, reason: int, at_ca: int
+) -> None:
+    """The account is told that it is revoked; a CA that takes the reason from the key alone has not heard of it yet."""
+    leaf, key = made(between, f"again-{reason}.example.org")
+    proxy.script("revokeCert", faults.problem(400, "alreadyRevoked", "It is revoked."))
+    between.issuer().revoke(der(leaf), reason, key)
+
+    assert at_ca == reason_at_ca(pebble, leaf)
+
+
 @pytest.mark.parametrize("fault", [faults.lose_request, faults.lose_reply])
 def test_what_got_lost_is_asked_for_again(
     pebble: Pebble, proxy: FaultProxy, between: Surroundings, fault: Fault

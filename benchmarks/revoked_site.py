@@ -95,7 +95,7 @@ class Site:
         chain = self.ca.finalize(order, build_csr(policy, key))
         assert isinstance(chain, tuple)
         parsed = chains.parse(chain)
-        facts = chains.facts_of(parsed, exportable=True)
+        facts = chains.facts_of(parsed, exportable=True, made_by=CA)
         version = self._first[name] = new_version()
         self._certificates.append(chain[0])
         made = Completion(vault.id, name, version, policy, facts, enabled=True, tags={})
@@ -103,7 +103,7 @@ class Site:
 
         def work(transaction: SQLTransaction) -> None:
             transaction.objects.put_policy(vault.id, name, policy)
-            store(transaction, vault.id, versions, now, issuer=CA)
+            store(transaction, vault.id, versions, now)
             # It is looked at for its revocation at once, and for nothing else.
             care = transaction.lifecycles.get(vault.id, name)
             assert care is not None

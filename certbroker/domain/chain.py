@@ -111,10 +111,12 @@ def facts_of(
     exportable: bool,
     given: list[x509.Certificate] | None = None,
     issuer: str | None = None,
+    made_by: str = "",
 ) -> CertificateFacts:
     """What is stored about a chain whose first certificate is the end entity's.
 
-    `given` is an order to keep, `issuer` the issuer's name as RFC 4514 has it, where that is known.
+    `given` is an order to keep, `issuer` the issuer's name as RFC 4514 has it, where that is known. `made_by` is the
+    issuer of the vault that has brought it, if one has.
     """
     leaf = ordered[0]
     chain = given or ordered
@@ -132,6 +134,7 @@ def facts_of(
         preserve_order=given is not None,
         position=position,
         issuer=leaf.issuer.rfc4514_string() if issuer is None else issuer,
+        made_by=made_by,
     )
 
 

@@ -58,7 +58,8 @@ class CertificateFacts(Struct, frozen=True):
     """A certificate version: its chain in DER, and digests in lower-case hexadecimal.
 
     The end entity's certificate is the first of the chain, unless its owner wanted another order to be kept: it stands
-    at `position`.
+    at `position`. `issuer` is the name of who signed it; `made_by` the issuer of the vault that has brought it, empty
+    where none has, and None where that is not on record.
     """
 
     chain: tuple[bytes, ...]
@@ -71,6 +72,7 @@ class CertificateFacts(Struct, frozen=True):
     preserve_order: bool = False
     issuer: str = ""
     position: int = 0
+    made_by: str | None = None
 
     @property
     def leaf(self) -> bytes:

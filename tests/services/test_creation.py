@@ -87,7 +87,7 @@ def test_what_is_stored_of_it_is_what_it_says(bench: Bench) -> None:
     assert version is not None
     assert version.certificate is not None
     leaf = x509.load_der_x509_certificate(version.certificate.leaf)
-    assert facts_of([leaf], exportable=True) == version.certificate
+    assert facts_of([leaf], exportable=True, made_by="Self") == version.certificate
     shown = bench.store.glance().operations.pending(bench.vault.id, "c")
     assert shown is not None
     assert isinstance(shown.state, states.Completed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from certbroker import failpoints
 from certbroker.app import Core
@@ -16,12 +17,15 @@ from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import SELF
 from certbroker.domain.renewal import Trigger
+from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.ports.governor import BudgetState
 from certbroker.ports.issuer import RequestRefused
 from certbroker.services.drills.drills import Drills, DrillWish
 from certbroker.services.drills.forecast import Forecast
+from certbroker.services.issuance.foreign import Imported
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.issuers.issuers import IssuerChanges
+from tests.support.certificates import der
 from tests.support.issuer_bench import Bench
 
 DAY = timedelta(days=1)
@@ -49,6 +53,15 @@ def issued(bench: Bench, *names: str, **policy: object) -> None:
         bench.ask(bench.issued_for(90), name=name, **policy)
     bench.turn()
     bench.until(bench.clock.now() + MINUTE)
+
+
+def imported(bench: Bench, name: str) -> None:
+    """One that comes from elsewhere, and that the scripted issuer is to renew."""
+    leaf = bench.authority.issue()
+    given = Imported(SoftwareKeyStore().encode(leaf.key), tuple(map(der, leaf.chain)))
+    bench.certificates.import_(
+        bench.caller, bench.vault, name, given, lambda described: replace(described, issuer="ca"), Changes()
+    )
 
 
 def go_on(bench: Bench, drills: Drills, turns: int = 1) -> None:
@@ -203,6 +216,47 @@ def test_what_has_been_replaced_or_deleted_meanwhile_is_not_asked_for(bench: Ben
 
     assert {Fate.REPLACED: 1, Fate.PERSON: 1} == counts(bench, drills, drill_id)
     assert 3 == len(bench.kind.requests)
+
+
+def test_what_was_recovered_or_restored_is_replaced_too_by_whom_it_was_made(
+    bench: Bench, drills: Drills, core: Core
+) -> None:
+    bench.issuers.set(bench.caller, bench.vault, "other", IssuerChanges(provider="Scripted"))
+    issued(bench, "stays", "recovered", "restored")
+    for name in ("recovered", "restored"):
+        bench.certificates.update_policy(
+            bench.caller, bench.vault, name, lambda stored: replace(stored or bench.policy(), issuer="other")
+        )
+    imported(bench, "imported")
+    names = ("recovered", "restored", "imported")
+    deletions, backups = core.broker.deletions, core.broker.backups
+    for name in names:
+        backup = backups.backup(bench.caller, bench.vault, Kind.CERTIFICATE, name)
+        deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, name)
+        if name == "restored":
+            deletions.purge(bench.caller, bench.vault, Kind.CERTIFICATE, name)
+            backups.restore(bench.caller, bench.vault, Kind.CERTIFICATE, backup)
+        else:
+            deletions.recover(bench.caller, bench.vault, Kind.CERTIFICATE, name)
+    drill_id = begun(bench, drills)
+    go_on(bench, drills)
+
+    members = drills.members(bench.vault, drill_id, "", "", 10).items
+    assert ["recovered", "restored", "stays"] == [each.name for each in members]
+
+
+def test_where_it_is_not_on_record_who_made_what_was_recovered_it_is_whom_its_policy_names(
+    bench: Bench, drills: Drills, core: Core
+) -> None:
+    issued(bench, "before")
+    forget = "UPDATE versions SET facts = json_remove(facts, '$.made_by')"
+    bench.store.write(lambda transaction: transaction.objects._cursor.execute(forget))
+    core.broker.deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "before")
+    core.broker.deletions.recover(bench.caller, bench.vault, Kind.CERTIFICATE, "before")
+    drill_id = begun(bench, drills)
+    go_on(bench, drills)
+
+    assert {Fate.READY: 1} == counts(bench, drills, drill_id)
 
 
 def test_drills_that_make_no_sense_are_refused(bench: Bench, drills: Drills, core: Core) -> None:

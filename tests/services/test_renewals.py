@@ -335,6 +335,26 @@ def test_a_certificate_that_is_recovered_has_the_current_version_that_it_had(ben
     assert care.staged is None
 
 
+def test_a_version_that_rested_when_its_backup_was_made_goes_on_resting_when_it_is_restored(bench: Bench) -> None:
+    made = issued(bench, activation_delay_hours=48)
+    first = bench.current().version
+    bench.kind.steps.append(bench.issued_for(90))
+    bench.until(made + 72 * DAY)
+    operation = bench.store.glance().operations.pending(bench.vault.id, "c")
+    assert operation is not None
+    deletions, backups = bench.core.broker.deletions, bench.core.broker.backups
+    backup = backups.backup(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    deletions.purge(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    backups.restore(bench.caller, bench.vault, Kind.CERTIFICATE, backup)
+    bench.look_after()
+
+    assert first == bench.current().version
+    bench.until(made + 75 * DAY)
+    assert operation.version == bench.current().version
+    assert 2 == len(bench.kind.requests)
+
+
 def test_a_clock_that_was_years_ahead_does_not_put_off_what_is_due(bench: Bench) -> None:
     made = issued(bench)
     bench.clock.moment = made + 400 * DAY

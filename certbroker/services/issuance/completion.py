@@ -41,15 +41,16 @@ class Completion(Struct, frozen=True):
     @classmethod
     def of(cls, operation: Operation, ordered: list[x509.Certificate], given: list[x509.Certificate]) -> Completion:
         """The completion of an operation by a chain, in our order and as it was given."""
-        exportable, keep = operation.policy.exportable, operation.preserve_order
-        return cls._by(operation, facts_of(ordered, exportable=exportable, given=given if keep else None))
+        exportable, keep = operation.policy.exportable, given if operation.preserve_order else None
+        return cls._by(operation, facts_of(ordered, exportable=exportable, given=keep, made_by=operation.issuer))
 
     @classmethod
     def self_signed(cls, operation: Operation, encoded: bytes) -> Completion:
         """The completion of an operation by a certificate in DER that its own key has just signed here."""
         policy, chain = operation.policy, [x509.load_der_x509_certificate(encoded)]
         given, issuer = chain if operation.preserve_order else None, written_subject(policy.subject)
-        return cls._by(operation, facts_of(chain, exportable=policy.exportable, given=given, issuer=issuer))
+        facts = facts_of(chain, exportable=policy.exportable, given=given, issuer=issuer, made_by=operation.issuer)
+        return cls._by(operation, facts)
 
     @classmethod
     def _by(cls, operation: Operation, facts: CertificateFacts) -> Completion:
@@ -100,7 +101,6 @@ def store(
     versions: tuple[Version, Version, Version],
     now: datetime,
     *,
-    issuer: str | None = None,
     rest: timedelta = timedelta(0),
 ) -> Version:
     """Store a certificate with its key and secret, tell who wants to know, and return it.
@@ -109,7 +109,8 @@ def store(
     again. Raises Invalid when the key was reported as compromised.
     """
     certificate, backing, secret = versions
-    name = certificate.name
+    name, facts = certificate.name, certificate.certificate
+    issuer = (facts.made_by or None) if facts else None
     if backing.key is not None and transaction.revocations.is_compromised(key_digest(backing.key.public)):
         raise Invalid(KEY_COMPROMISED)
     head = transaction.objects.head(vault_id, Kind.CERTIFICATE, name)

@@ -260,7 +260,7 @@ class Steps:
 
         def write(transaction: SQLTransaction) -> None:
             count_renewal(transaction, operation, now)
-            store(transaction, operation.vault_id, versions, now, issuer=operation.issuer, rest=operation.rest)
+            store(transaction, operation.vault_id, versions, now, rest=operation.rest)
             if entry is not None:
                 place = (operation.vault_id, operation.name, operation.version)
                 transaction.authorities.record(entry.at(*place))

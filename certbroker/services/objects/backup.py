@@ -104,8 +104,7 @@ class Backups:
             if contents.policy is not None:
                 transaction.objects.put_policy(vault.id, contents.name, contents.policy)
             if kind is Kind.CERTIFICATE:
-                transaction.lifecycles.disturb(vault.id, contents.name, now)
-                succession.follow(transaction, vault.id, contents.name, now)
+                succession.resume(transaction, vault.id, contents.name, now)
             if contents.rotation is not None:
                 transaction.rotations.put(Rotation(vault.id, contents.name, contents.rotation), None)
             if kind is Kind.KEY:

@@ -315,7 +315,7 @@ class Certificates:
                     enabled=operation.enabled if changes.enabled is None else changes.enabled,
                 )
             versions = Completion.of(operation, ordered, parsed).versions(self._seal, self._keystore, key, now)
-            certificate = store(transaction, vault.id, versions, now, issuer=operation.issuer)
+            certificate = store(transaction, vault.id, versions, now)
             done = replace(operation, state=states.advance(operation.state, states.Issued(), now), sealed_key=None)
             transaction.operations.save(done)
             transaction.audit(record(caller, now, f"/certificates/{name}/{operation.version}", status=201))

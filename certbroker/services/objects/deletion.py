@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from certbroker.domain.audit import Caller, engine_caller, record
@@ -80,9 +80,7 @@ class Deletions:
             for each in with_backing(kind):
                 transaction.objects.mark(vault.id, each, name, None)
             if kind is Kind.CERTIFICATE:
-                transaction.lifecycles.disturb(vault.id, name, now)
-                _rest_again(transaction, vault.id, name, now)
-                succession.follow(transaction, vault.id, name, now)
+                succession.resume(transaction, vault.id, name, now)
             if kind is Kind.KEY:
                 succession.follow_key(transaction, vault.id, name, now)
             transaction.audit(record(caller, now, f"/deleted{kind}s/{found.name}"))
@@ -125,24 +123,6 @@ class Deletions:
             return len(due)
 
         return self._store.write(work)
-
-
-def _rest_again(transaction: SQLTransaction, vault_id: int, name: str, now: datetime) -> None:
-    """Let a version go on resting that was made before the deletion and had not become the current one yet.
-
-    That was forgotten with the lifecycle, but no other version is newer than the current one.
-    """
-    current = transaction.objects.get(vault_id, Kind.CERTIFICATE, name)
-    newest = transaction.objects.all_versions(vault_id, Kind.CERTIFICATE, name)[-1:]
-    policy = transaction.objects.policy(vault_id, name)
-    if current is None or policy is None or not newest or newest[0].version == current.version:
-        return
-    made, ends = (
-        datetime.fromtimestamp(seconds or 0, now.tzinfo)
-        for seconds in (newest[0].attributes.created, current.attributes.expires)
-    )
-    rest = min(timedelta(hours=policy.activation_delay_hours), max(ends - made, timedelta(0)) / 2)
-    transaction.lifecycles.stage(vault_id, name, policy.issuer, newest[0].version, max(now, made + rest), now)
 
 
 def _deleted(transaction: SQLTransaction, vault: Vault, kind: Kind, name: str) -> Deleted:

@@ -1,4 +1,4 @@
-"""What follows when another version of a certificate or of a key is in use."""
+"""What follows when another version of a certificate or key is in use, or one that was deleted is live again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from certbroker.domain.objects import Kind
+from certbroker.domain.policy import UNKNOWN, CertificatePolicy
+from certbroker.domain.records import Version
 from certbroker.domain.rotation import DEFAULT, next_due
 from certbroker.store.rotations import Rotation
 from certbroker.store.transaction import SQLTransaction
@@ -30,3 +32,42 @@ def follow_key(transaction: SQLTransaction, vault_id: int, name: str, now: datet
         due = next_due(rotation.policy or DEFAULT, current.attributes, rotation.told_of(current.version), now)
     if stored is not None or due is not None:
         transaction.rotations.put(stored or Rotation(vault_id, name), None if due is None else due.at)
+
+
+def resume(transaction: SQLTransaction, vault_id: int, name: str, now: datetime) -> None:
+    """Look after a certificate that was recovered or restored: its lifecycle was forgotten, or there never was one."""
+    current = transaction.objects.get(vault_id, Kind.CERTIFICATE, name)
+    policy = transaction.objects.policy(vault_id, name)
+    transaction.lifecycles.made(vault_id, name, _made_by(current, policy), now)
+    if current is not None and policy is not None:
+        _rest_again(transaction, vault_id, current, policy, now)
+    follow(transaction, vault_id, name, now)
+
+
+def _rest_again(
+    transaction: SQLTransaction, vault_id: int, current: Version, policy: CertificatePolicy, now: datetime
+) -> None:
+    """Let a version go on resting that had not become the current one yet.
+
+    That was forgotten with the lifecycle, but no other version is newer than the current one.
+    """
+    newest = transaction.objects.all_versions(vault_id, Kind.CERTIFICATE, current.name)[-1]
+    if newest.version == current.version:
+        return
+    made, ends = (
+        datetime.fromtimestamp(seconds or 0, now.tzinfo)
+        for seconds in (newest.attributes.created, current.attributes.expires)
+    )
+    rest = min(timedelta(hours=policy.activation_delay_hours), max(ends - made, timedelta(0)) / 2)
+    issuer = _made_by(newest, policy)
+    transaction.lifecycles.stage(vault_id, current.name, issuer, newest.version, max(now, made + rest), now)
+
+
+def _made_by(version: Version | None, policy: CertificatePolicy | None) -> str | None:
+    """The issuer that has made a version; where that is not on record, the one that would make the next."""
+    facts = version.certificate if version else None
+    if facts is None or policy is None:
+        return None
+    if facts.made_by is not None:
+        return facts.made_by or None
+    return None if policy.issuer.lower() == UNKNOWN.lower() else policy.issuer

@@ -15,7 +15,7 @@ from certbroker.domain.errors import Invalid, OperationInProgress
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.operation import Problem
-from certbroker.domain.policy import AUTO_RENEW, EMAIL_CONTACTS, LifetimeAction, SubjectAlternativeNames
+from certbroker.domain.policy import AUTO_RENEW, EMAIL_CONTACTS, SELF, LifetimeAction, SubjectAlternativeNames
 from certbroker.domain.renewal import Trigger
 from certbroker.ports.issuer import IssuanceRequest, IssuerUnavailable, Journal, Reply, RequestRefused
 from certbroker.ports.issuer_abilities import RenewalWindow
@@ -333,6 +333,20 @@ def test_a_certificate_that_is_recovered_has_the_current_version_that_it_had(ben
     assert newest == bench.current().version
     assert care is not None
     assert care.staged is None
+
+
+def test_an_older_version_of_the_same_second_does_not_become_the_current_one_again(bench: Bench) -> None:
+    names = [f"c{number}" for number in range(10)]
+    deletions = bench.core.broker.deletions
+    for name in names * 2:
+        bench.operations.work(bench.ask(name=name, issuer=SELF))
+    before = {name: bench.current(name).version for name in names}
+    for name in names:
+        deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, name)
+        deletions.recover(bench.caller, bench.vault, Kind.CERTIFICATE, name)
+    bench.until(bench.clock.now() + timedelta(hours=1))
+
+    assert before == {name: bench.current(name).version for name in names}
 
 
 def test_a_version_that_rested_when_its_backup_was_made_goes_on_resting_when_it_is_restored(bench: Bench) -> None:

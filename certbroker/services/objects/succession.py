@@ -49,18 +49,21 @@ def _rest_again(
 ) -> None:
     """Let a version go on resting that had not become the current one yet.
 
-    That was forgotten with the lifecycle, but no other version is newer than the current one.
+    That was forgotten with the lifecycle, but each secret names the version that was in use when it was made. When they
+    were made says less: in the same second, or by a clock that was wrong.
     """
-    newest = transaction.objects.all_versions(vault_id, Kind.CERTIFICATE, current.name)[-1]
-    if newest.version == current.version:
+    secrets = transaction.objects.all_versions(vault_id, Kind.SECRET, current.name)
+    after = [each.version for each in secrets if each.previous == current.version]
+    newer = transaction.objects.get(vault_id, Kind.CERTIFICATE, current.name, after[-1]) if after else None
+    if newer is None:
         return
     made, ends = (
         datetime.fromtimestamp(seconds or 0, now.tzinfo)
-        for seconds in (newest.attributes.created, current.attributes.expires)
+        for seconds in (newer.attributes.created, current.attributes.expires)
     )
     rest = min(timedelta(hours=policy.activation_delay_hours), max(ends - made, timedelta(0)) / 2)
-    issuer = _made_by(newest, policy)
-    transaction.lifecycles.stage(vault_id, current.name, issuer, newest.version, max(now, made + rest), now)
+    issuer = _made_by(newer, policy)
+    transaction.lifecycles.stage(vault_id, current.name, issuer, newer.version, max(now, made + rest), now)
 
 
 def _made_by(version: Version | None, policy: CertificatePolicy | None) -> str | None:

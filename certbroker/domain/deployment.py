@@ -111,6 +111,13 @@ def failed(before: Progress, problem: str, now: datetime) -> Progress:
     return replace(before, failures=failures, failing_since=before.failing_since or now, problem=problem, told=told)
 
 
+def begun_again(before: Progress) -> Progress:
+    """For a section that was changed: all of it is to be done anew, and people still know what they were told."""
+    return (
+        Progress(failing_since=before.failing_since, problem=before.problem, told=True) if before.told else Progress()
+    )
+
+
 def retry_at(progress: Progress, now: datetime) -> datetime:
     """When to try again what has failed."""
     return now + doubled(_FIRST_RETRY, _LAST_RETRY, progress.failures)

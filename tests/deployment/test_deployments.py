@@ -7,13 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from certbroker.domain.deployment import Material
+from certbroker.domain.deployment import Material, Progress
 from certbroker.domain.endpoints import read_place
 from certbroker.domain.events import EventType
 from certbroker.domain.lifecycle import Health
 from certbroker.domain.policy import PEM
 from certbroker.ports.deployer import Deployer, DeploymentFailed
 from certbroker.services.deployment.deployments import Deployments
+from certbroker.services.issuers.issuers import IssuerChanges
 from certbroker.store.deployments import Deployment
 from tests.deployment.conftest import HOUR, Watched
 from tests.support.tcp_server import Server, context_of, shaking
@@ -149,6 +150,47 @@ def test_what_the_configuration_has_changed_is_deployed_again_and_what_it_has_dr
 
     assert (0, 1) == (same, changed)
     assert [] == bench.store.glance().deployments.all()
+
+
+def failing(bench: Watched) -> None:
+    """A deployment that has failed so often that people have been told, of an issuer that suggests no renewals."""
+    bench.core.broker.issuers.set(bench.caller, bench.vault, "silent", IssuerChanges(provider="Silent"))
+    noting = Noting("www", bench.vault.name)
+    noting.meanwhile = refuse
+    deploying = Deploying(bench, noting)
+    bench.issued(issuer="silent")
+    for _ in range(4):
+        deploying.work()
+        bench.clock.forward(HOUR)
+    bench.look_after()
+    assert Health.NOT_DEPLOYED == bench.lifecycle().health
+
+
+def test_a_section_that_is_corrected_ends_the_failure_that_people_were_told_of(bench: Watched) -> None:
+    failing(bench)
+    wrong = Noting("www", bench.vault.name, settings="2")
+    wrong.meanwhile = refuse
+    Deploying(bench, wrong).work()
+    bench.look_after()
+    still, told_again = bench.lifecycle().health, len(bench.told(FAILED))
+    Deploying(bench, Noting("www", bench.vault.name, settings="3")).work()
+    bench.look_after()
+
+    assert (Health.NOT_DEPLOYED, 1) == (still, told_again)
+    assert Health.HEALTHY == bench.lifecycle().health
+    assert ["Its deployment www has succeeded."] == bench.told(DONE)
+
+
+@pytest.mark.parametrize("moved_to", [None, ("elsewhere", "c"), ("", "another")])
+def test_a_certificate_does_not_suffer_from_a_section_that_is_not_its_own_any_more(
+    bench: Watched, moved_to: tuple[str, str] | None
+) -> None:
+    failing(bench)
+    Deploying(bench, *([Noting("www", moved_to[0] or bench.vault.name, moved_to[1])] if moved_to else []))
+    bench.look_after()
+
+    assert Health.HEALTHY == bench.lifecycle().health
+    assert all(each.progress == Progress() for each in bench.store.glance().deployments.all())
 
 
 def test_a_key_that_may_not_leave_the_vault_is_a_failure_that_says_so(bench: Watched) -> None:

@@ -7,14 +7,14 @@ again by itself; whether it works never delays a renewal, and a renewal that fai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 from msgspec.structs import replace
 
 from certbroker.domain.audit import engine_caller, record
-from certbroker.domain.deployment import Progress, failed, read_material, retry_at
+from certbroker.domain.deployment import Progress, begun_again, failed, read_material, retry_at
 from certbroker.domain.errors import BrokerError
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import PEM
@@ -57,12 +57,11 @@ class Deployments:
             known = {each.name: each for each in transaction.deployments.all()}
             for name in known.keys() - self._deployers.keys():
                 transaction.deployments.remove(name)
+                _gone(transaction, known[name], now)
             for name, deployer in self._deployers.items():
-                wanted = (deployer.vault.lower(), deployer.certificate.lower(), deployer.settings)
-                before = known.get(name)
-                if before is None or (before.vault, before.certificate, before.settings) != wanted:
-                    fence = before.fence if before else 0
-                    transaction.deployments.put(Deployment(name, *wanted, act_at=now, fence=fence))
+                vault, certificate = deployer.vault.lower(), deployer.certificate.lower()
+                wanted = Deployment(name, vault, certificate, deployer.settings, act_at=now)
+                _adopt(transaction, wanted, known.get(name), now)
 
         self._store.write(work)
 
@@ -155,3 +154,27 @@ class Deployments:
         if progress.told or before.told:
             transaction.lifecycles.disturb(vault.id, version.name, now)
         publish(transaction, *events.of_deployment(deployment.name, vault.id, before, progress, version, now))
+
+
+def _adopt(transaction: SQLTransaction, wanted: Deployment, before: Deployment | None, now: datetime) -> None:
+    """Take over one section. That of another certificate has nothing but the name of the one before."""
+    if before is None:
+        transaction.deployments.put(wanted)
+    elif (before.vault, before.certificate) != (wanted.vault, wanted.certificate):
+        _gone(transaction, before, now)
+        transaction.deployments.put(replace(wanted, fence=before.fence))
+    elif before.settings != wanted.settings:
+        transaction.deployments.put(replace(wanted, progress=begun_again(before.progress), fence=before.fence))
+
+
+def _gone(transaction: SQLTransaction, deployment: Deployment, now: datetime) -> None:
+    """It is not wanted any more, so its certificate suffers from it no longer."""
+    vault = transaction.vaults.find(deployment.vault)
+    if deployment.progress.told and vault is not None:
+        _judge_again(transaction, vault, deployment.certificate, now)
+
+
+def _judge_again(transaction: SQLTransaction, vault: Vault, name: str, now: datetime) -> None:
+    """Have the health of a certificate judged again, unless it was deleted: then there is nothing to look after."""
+    if transaction.objects.get(vault.id, Kind.CERTIFICATE, name) is not None:
+        transaction.lifecycles.disturb(vault.id, name, now)

@@ -111,6 +111,11 @@ def failed(before: Progress, problem: str, now: datetime) -> Progress:
     return replace(before, failures=failures, failing_since=before.failing_since or now, problem=problem, told=told)
 
 
+def ended(before: Progress) -> Progress:
+    """Where there is nothing to deploy any more: then nothing fails either."""
+    return Progress(before.sha256, before.version, before.deployed)
+
+
 def begun_again(before: Progress) -> Progress:
     """For a section that was changed: all of it is to be done anew, and people still know what they were told."""
     return (

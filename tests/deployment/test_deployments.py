@@ -11,6 +11,7 @@ from certbroker.domain.deployment import Material, Progress
 from certbroker.domain.endpoints import read_place
 from certbroker.domain.events import EventType
 from certbroker.domain.lifecycle import Health
+from certbroker.domain.objects import Kind
 from certbroker.domain.policy import PEM
 from certbroker.ports.deployer import Deployer, DeploymentFailed
 from certbroker.services.deployment.deployments import Deployments
@@ -191,6 +192,46 @@ def test_a_certificate_does_not_suffer_from_a_section_that_is_not_its_own_any_mo
 
     assert Health.HEALTHY == bench.lifecycle().health
     assert all(each.progress == Progress() for each in bench.store.glance().deployments.all())
+
+
+def test_a_deployment_fails_no_more_once_its_certificate_is_deleted_and_goes_on_when_that_is_recovered(
+    bench: Watched,
+) -> None:
+    failing(bench)
+    deletions = bench.core.broker.deletions
+    deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    noting = Noting("www", bench.vault.name)
+    deploying = Deploying(bench, noting)
+    deploying.work()
+    resting = deploying.one()
+    deletions.recover(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+    deploying.work()
+
+    assert (Progress(), None) == (resting.progress, resting.act_at)
+    assert [bench.current().version] == [each.version for each in noting.deployed]
+
+
+def test_a_deployment_of_a_certificate_that_is_deleted_leaves_nothing_to_look_after(bench: Watched) -> None:
+    deletions = bench.core.broker.deletions
+    noting = Noting("www", bench.vault.name)
+
+    def meanwhile(material: Material) -> None:
+        deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+        refuse(material)
+
+    noting.meanwhile = refuse
+    deploying = Deploying(bench, noting)
+    bench.issued()
+    for _ in range(3):
+        deploying.work()
+        bench.clock.forward(HOUR)
+    noting.meanwhile = meanwhile
+    deploying.work()
+    after_deployment = bench.store.glance().lifecycles.get(bench.vault.id, "c")
+    Deploying(bench)
+
+    assert after_deployment is None
+    assert bench.store.glance().lifecycles.get(bench.vault.id, "c") is None
 
 
 def test_a_key_that_may_not_leave_the_vault_is_a_failure_that_says_so(bench: Watched) -> None:

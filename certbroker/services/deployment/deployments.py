@@ -14,7 +14,7 @@ import structlog
 from msgspec.structs import replace
 
 from certbroker.domain.audit import engine_caller, record
-from certbroker.domain.deployment import Progress, begun_again, failed, read_material, retry_at
+from certbroker.domain.deployment import Progress, begun_again, ended, failed, read_material, retry_at
 from certbroker.domain.errors import BrokerError
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import PEM
@@ -87,7 +87,8 @@ class Deployments:
         try:
             found = self._current(deployment)
             if found is None:
-                self._store.write(lambda transaction: transaction.deployments.save(deployment, None))
+                idle = replace(deployment, progress=ended(deployment.progress))
+                self._store.write(lambda transaction: transaction.deployments.save(idle, None))
                 return
             vault, version = found
             progress = self._attempt(deployment, vault, version)
@@ -152,7 +153,7 @@ class Deployments:
             _log.info("certificate deployed", deployment=deployment.name, version=version.version)
             transaction.endpoints.disturb(vault.id, version.name, now)
         if progress.told or before.told:
-            transaction.lifecycles.disturb(vault.id, version.name, now)
+            _judge_again(transaction, vault, version.name, now)
         publish(transaction, *events.of_deployment(deployment.name, vault.id, before, progress, version, now))
 
 

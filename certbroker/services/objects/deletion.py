@@ -57,6 +57,7 @@ class Deletions:
                 transaction.operations.remove(vault.id, name, now)
                 transaction.lifecycles.remove(vault.id, name)
                 transaction.endpoints.rest(vault.id, name)
+                transaction.deployments.disturb(vault.id, name, now)
                 transaction.watches.remove(vault.id, name)
                 transaction.sources.leave_all(vault.id, name.lower())
             if kind is Kind.KEY:

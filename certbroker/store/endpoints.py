@@ -27,7 +27,18 @@ _REMOVE_ALL = Statement(delete(_e).where(*_OF_CERTIFICATE))
 # A look that is due earlier stays; one that somebody is taking is void, because what it compares with has changed.
 _SOONER = func.min(func.coalesce(col(_e.act_at), bindparam("new_act_at")), bindparam("new_act_at"))
 _DISTURB = Statement(update(_e).where(*_OF_CERTIFICATE).values(act_at=_SOONER, fence=col(_e.fence) + 1))
-_REST = Statement(update(_e).where(*_OF_CERTIFICATE).values(act_at=None, fence=col(_e.fence) + 1))
+_REST = Statement(
+    update(_e)
+    .where(*_OF_CERTIFICATE)
+    .values(
+        state=bindparam("new_state"),
+        serving=bindparam("new_serving"),
+        alarmed=0,
+        lane=bindparam("new_lane"),
+        act_at=None,
+        fence=col(_e.fence) + 1,
+    )
+)
 _LATE = col(_e.act_at) <= bindparam("now")
 # One of each host, so that no host is looked at twice at a time, however many names it has. SQLite takes the other
 # columns from the row with the minimum.
@@ -86,6 +97,7 @@ _CALL_BACK = Statement(
 
 _PLACE: Final = msgspec.json.Decoder(Place)
 _STATE: Final = msgspec.json.Decoder(Standing)
+_UNSEEN: Final = "{}"
 
 
 class Lane(IntEnum):
@@ -145,7 +157,7 @@ class Endpoints:
             id=place.id,
             host=place.host,
             place=msgspec.json.encode(place).decode(),
-            state="{}",
+            state=_UNSEEN,
             serving=Serving.UNPROBED.value,
             alarmed=0,
             lane=int(Lane.SEEN),
@@ -166,8 +178,15 @@ class Endpoints:
         _DISTURB.run(self._cursor, vault=vault, name=name.lower(), new_act_at=micros(act_at))
 
     def rest(self, vault: int, name: str) -> None:
-        """Look at them no more, until they are disturbed."""
-        _REST.run(self._cursor, vault=vault, name=name.lower())
+        """Look at them no more until they are disturbed, and forget what was seen there: an alarm would go on."""
+        _REST.run(
+            self._cursor,
+            vault=vault,
+            name=name.lower(),
+            new_state=_UNSEEN,
+            new_serving=Serving.UNPROBED.value,
+            new_lane=int(Lane.SEEN),
+        )
 
     def due(self, lane: Lane, now: datetime, count: int) -> list[DueEndpoint]:
         """What is to be looked at, the longest due first, and one of each host."""

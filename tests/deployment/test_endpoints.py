@@ -380,6 +380,32 @@ def test_endpoints_rest_while_a_certificate_is_deleted_and_go_with_it(bench: Wat
     assert [] == bench.store.glance().endpoints.of(bench.vault.id, "c")
 
 
+def test_no_alarm_outlasts_the_deletion_of_its_certificate_and_it_comes_again_where_that_is_recovered(
+    bench: Watched,
+) -> None:
+    deletions, endpoints = bench.core.broker.deletions, bench.store.glance().endpoints
+    before = endpoints.totals()
+    bench.issued()
+    with Server(says(b"no")) as server:
+        add(bench, server)
+        bench.look()
+        bench.clock.forward(25 * HOUR)
+        bench.look()
+        alarming = endpoints.totals()
+        deletions.delete(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+        deleted, troubled = endpoints.totals(), endpoints.troubled(Serving.GARBAGE, 10)
+        deletions.recover(bench.caller, bench.vault, Kind.CERTIFICATE, "c")
+        (recovered,) = bench.look()
+        bench.clock.forward(25 * HOUR)
+        (again,) = bench.look()
+
+    assert [1, 0] == [each.alarmed - before.alarmed for each in (alarming, deleted)]
+    assert bench.vault.id not in [each.vault_id for each in troubled]
+    assert (Serving.GARBAGE, None) == (recovered.standing.serving, recovered.standing.alarm)
+    assert again.standing.alarm is not None
+    assert 2 == len(bench.told(NOT_DEPLOYED))
+
+
 def test_adding_is_safe_to_repeat_and_has_a_limit(bench: Watched) -> None:
     bench.issued()
     for number in range(MOST_ENDPOINTS):

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
 from certbroker.domain.discovery import Sighting, Standing, Target, logged, seen_at
@@ -52,6 +53,9 @@ _CT_SECONDS: Final = 60.0
 _CT_PAUSE: Final = timedelta(seconds=5)
 _CT_TROUBLE: Final = timedelta(minutes=10)
 
+# Times in a row that a monitor may be overloaded by one domain before the next one has its turn.
+_CT_TRIES: Final = 3
+
 # What is new is compared with the vaults so often. A CT log has a certificate before its subscriber has it, and
 # certificates begin up to an hour before they are made.
 _COMPARE: Final = timedelta(minutes=15)
@@ -64,6 +68,17 @@ _MOST_DOMAINS: Final = 10_000
 T = TypeVar("T")
 
 _log = structlog.get_logger("certbroker.discovery")
+
+
+class _Answer(Struct, frozen=True):
+    """What a CT monitor tells, and what is wrong. `retry_at` is when to ask again where it wants to be left alone;
+    `overloaded` means that it says no more than that it cannot answer now, which may be for this question only.
+    """
+
+    found: tuple[Sighting, ...] = ()
+    problem: str = ""
+    retry_at: datetime | None = None
+    overloaded: bool = False
 
 
 class DiscoveryTasks:
@@ -191,18 +206,27 @@ class DiscoveryTasks:
     # CT monitors.
 
     def _ask(self, task: Task, monitor: str) -> None:
-        """Ask for the next domain that certificates of ours have names in."""
-        domains = self._store.glance().discovery.domains(task.position, 1)
+        """Ask for the next domain that certificates of ours have names in.
+
+        The position is the domain before it, and how often the monitor was overloaded since.
+        """
+        after, _, times = task.position.partition(" ")
+        domains = self._store.glance().discovery.domains(after, 1)
         if not domains:
             return self._over(task, self._clock.now())
         domain, problem, seen = domains[0], "", 0
+        overloads = 1 + int(times or 0)
         for query in (domain, f"%.{domain}"):
             failpoint("discovery.ask.before")
-            found, trouble, retry_at = self._asked(monitor, query)
-            if retry_at is not None:
-                return self._save(replace(task, act_at=retry_at, problem=trouble))
-            problem = problem or trouble
-            named = [each for each in found if any(is_below(name, domain) for name in each.names)]
+            answer = self._asked(monitor, query)
+            if answer.retry_at is not None:
+                return self._save(replace(task, act_at=answer.retry_at, problem=answer.problem))
+            if answer.overloaded and overloads < _CT_TRIES:
+                again = self._clock.now() + _CT_TROUBLE
+                position = f"{after} {overloads}"
+                return self._save(replace(task, position=position, act_at=again, problem=answer.problem))
+            problem = problem or answer.problem
+            named = [each for each in answer.found if any(is_below(name, domain) for name in each.names)]
             self._note(named)
             seen += len(named)
             failpoint("discovery.ask.after")
@@ -211,27 +235,27 @@ class DiscoveryTasks:
             replace(task, position=domain, act_at=now + _CT_PAUSE, problem=problem, found=task.found + seen)
         )
 
-    def _asked(self, monitor: str, query: str) -> tuple[list[Sighting], str, datetime | None]:
-        """What it tells, what is wrong, and when to ask again where it wants to be left alone."""
+    def _asked(self, monitor: str, query: str) -> _Answer:
         url = f"{monitor}{'&' if '?' in monitor else '?'}q={quote(query, safe='')}&output=json&exclude=expired"
         try:
             answer = self._egress.request(
                 "GET", url, headers={"accept": "application/json"}, max_bytes=_MAX_BYTES, timeout=_CT_SECONDS
             )
         except (EgressRefused, EgressFailed) as error:
-            return [], one_line(f"{query}: {error}", 300), None
-        now = self._clock.now()
-        if answer.status in (429, 503):
-            pause = retry_after(answer.headers.get("retry-after"), now, answer.headers.get("date")) or _CT_TROUBLE
-            return [], f"It wants to be left alone: status {answer.status}.", now + pause
-        if answer.status == 404:
-            return [], "", None
-        if answer.status != 200:
-            return [], f"{query}: it answered with status {answer.status}.", None
+            return _Answer(problem=one_line(f"{query}: {error}", 300))
+        now, status = self._clock.now(), answer.status
+        pause = retry_after(answer.headers.get("retry-after"), now, answer.headers.get("date"))
+        if status == 429 or (status == 503 and pause is not None):
+            alone = f"It wants to be left alone: status {status}."
+            return _Answer(problem=alone, retry_at=now + (pause or _CT_TROUBLE))
+        if status == 404:
+            return _Answer()
+        if status != 200:
+            return _Answer(problem=f"{query}: it answered with status {status}.", overloaded=status == 503)
         try:
-            return [each for each in logged(answer.body, monitor, now) if each.not_after > now], "", None
+            return _Answer(tuple(each for each in logged(answer.body, monitor, now) if each.not_after > now))
         except ValueError as error:
-            return [], f"{query}: {error}", None
+            return _Answer(problem=f"{query}: {error}")
 
     # The comparison.
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime, timedelta
-from ipaddress import ip_address
-from typing import Any
+from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
@@ -14,116 +11,14 @@ from certbroker import failpoints
 from certbroker.app import Core
 from certbroker.domain.audit import Caller
 from certbroker.domain.channels import Channel
-from certbroker.domain.discovery import Standing, targets
+from certbroker.domain.discovery import Standing
 from certbroker.domain.errors import Conflict, Invalid, NotFound
-from certbroker.domain.events import EventType
 from certbroker.domain.objects import Kind, Vault
-from certbroker.domain.policy import SELF, SubjectAlternativeNames
-from certbroker.ports.egress import EgressFailed, OutsideResponse
-from certbroker.ports.probe import Failure, IPAddress, NotPresented, Presented, StartTLS
-from certbroker.services.deployment.endpoints import Endpoints
-from certbroker.services.discovery.discoveries import (
-    INVENTORY,
-    SCAN,
-    Discoveries,
-    DiscoveryPlan,
-    ct,
-)
-from certbroker.services.discovery.tasks import DiscoveryTasks
-from tests.support.certificates import Authority, der
+from certbroker.domain.policy import SELF
+from certbroker.ports.probe import StartTLS
+from certbroker.services.discovery.discoveries import INVENTORY, SCAN, DiscoveryPlan, ct
+from tests.support.discovery_bench import DAY, HOUR, MONITOR, Site, foreign, managed, said, told
 from tests.support.issuer_bench import Bench
-
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-MONITOR = "https://monitor.example/"
-
-
-class Servers:
-    """What is there to be looked at, by host; a `Probe`."""
-
-    def __init__(self) -> None:
-        self.shown: dict[str, bytes] = {}
-        self.behind: dict[str, bytes | None] = {}
-        """What another address of a host shows; None where nobody answers there."""
-        self.looked: list[tuple[str, int]] = []
-        self.begun: dict[int, StartTLS | None] = {}
-
-    def addresses(self, host: str, port: int, *, timeout: float = 5.0) -> tuple[IPAddress, ...]:
-        self.looked.append((host, port))
-        if host not in self.shown:
-            raise NotPresented(Failure.UNREACHABLE, "Nobody is there.")
-        networks = ("198.51.100", "192.0.2") if host in self.behind else ("192.0.2",)
-        return tuple(ip_address(f"{network}.{[*self.shown].index(host)}") for network in networks)
-
-    def look(
-        self, address: IPAddress, port: int, server_name: str | None, starttls: StartTLS | None = None, **_: Any
-    ) -> Presented:
-        network, _dot, number = str(address).rpartition(".")
-        host = [*self.shown][int(number)]
-        leaf = self.shown[host] if network == "192.0.2" else self.behind[host]
-        self.begun[port] = starttls
-        if leaf is None:
-            raise NotPresented(Failure.UNREACHABLE, "Nobody answers.")
-        return Presented(address, port, (leaf,), "TLSv1.3")
-
-
-class Monitor:
-    """A CT monitor that answers what it is told to; an `Egress`."""
-
-    def __init__(self) -> None:
-        self.answers: list[OutsideResponse | Exception] = []
-        self.asked: list[str] = []
-
-    def request(self, method: str, url: str, **_: Any) -> OutsideResponse:
-        self.asked.append(url)
-        answer = self.answers.pop(0) if self.answers else said([])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def said(body: object, status: int = 200, **headers: str) -> OutsideResponse:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return OutsideResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, content, "")
-
-
-class Site:
-    """A bench with discovery on it."""
-
-    def __init__(self, bench: Bench, *hosts: str) -> None:
-        self.bench, self.store = bench, bench.store
-        self.servers, self.monitor = Servers(), Monitor()
-        self.plan = DiscoveryPlan(targets(hosts, (443,)), 200.0, DAY, (MONITOR,))
-        self.tasks = self.again()
-        self.tasks.prepare()
-        self.endpoints = Endpoints(self.store, bench.clock, self.servers, HOUR, HOUR)
-        self.discoveries = self.use_cases()
-
-    def use_cases(self) -> Discoveries:
-        return Discoveries(self.store, self.bench.clock, self.bench.certificates, self.endpoints, self.plan)
-
-    def again(self) -> DiscoveryTasks:
-        """As a process has them that has just begun."""
-        return DiscoveryTasks(self.store, self.bench.clock, self.servers, self.monitor, self.plan)
-
-    def entry(self, serial: str, *names: str, begin: datetime | None = None, **changes: Any) -> dict[str, Any]:
-        """What a monitor tells of a certificate."""
-        begin = begin or self.bench.clock.now() - DAY
-        return {
-            "id": 1,
-            "issuer_name": "C=US, O=Some CA, CN=R1",
-            "common_name": names[0],
-            "name_value": "\n".join(names),
-            "not_before": begin.strftime("%Y-%m-%dT%H:%M:%S"),
-            "not_after": (begin + 90 * DAY).strftime("%Y-%m-%dT%H:%M:%S"),
-            "serial_number": serial,
-        } | changes
-
-    def standings(self) -> dict[str, Standing]:
-        return {each.id: each.standing for each in self.discoveries.listing("", "", 100).items}
-
-    def problem(self, task: str) -> str:
-        return next(each.problem for each in self.discoveries.report().tasks if each.id == task)
 
 
 @pytest.fixture
@@ -131,24 +26,6 @@ def bench(core: Core, caller: Caller, vault: Vault) -> Bench:
     channel = Channel(vault.id, "all", "test", events=("*",))
     core.broker.store.write(lambda transaction: transaction.channels.add(channel))
     return Bench(core, caller, vault)
-
-
-def managed(bench: Bench, *names: str) -> str:
-    """A certificate in the vault; its serial number."""
-    bench.operations.work(bench.ask(name="ours", issuer=SELF, sans=SubjectAlternativeNames(dns_names=names)))
-    facts = bench.current("ours").certificate
-    assert facts is not None
-    return facts.serial
-
-
-def foreign(name: str) -> bytes:
-    return der(Authority().issue(name).certificate)
-
-
-def told(bench: Bench) -> list[str]:
-    """The sightings that channels are told of."""
-    waiting = bench.store.glance().outbox.batch(bench.vault.id, "all", bench.clock.now() + DAY, 100)
-    return [each.event.details["sighting"] for each in waiting if each.event.type is EventType.UNKNOWN_CERTIFICATE]
 
 
 def test_a_scan_tells_what_is_ours_from_what_is_not(bench: Bench) -> None:
@@ -261,99 +138,6 @@ def test_a_certificate_for_a_name_of_ours_that_is_not_ours_is_told_once(bench: B
         for domain in ("example.com", "example.org")
         for query in (domain, f"%25.{domain}")
     ] == site.monitor.asked
-
-
-@pytest.mark.parametrize(
-    ("answer", "problem"),
-    [
-        (said(b"<html>Bad gateway"), "not JSON"),
-        (said({"error": "x"}), "not a list"),
-        (said(b"[" * 100_000), "not JSON"),
-        (said([], 302, location=MONITOR), "status 302"),
-        (said([], 500), "status 500"),
-        (EgressFailed("The answer is larger than 16777216 bytes."), "larger"),
-    ],
-)
-def test_what_a_monitor_answers_wrongly_is_told_and_stops_nothing(
-    bench: Bench, answer: OutsideResponse | Exception, problem: str
-) -> None:
-    managed(bench, "www.example.com", "shop.example.org")
-    site = Site(bench)
-    site.tasks.work(INVENTORY)
-    site.monitor.answers = [answer]
-    site.tasks.work(ct(MONITOR))
-    said_so = site.problem(ct(MONITOR))
-    bench.clock.moment += timedelta(seconds=6)
-    site.tasks.work(ct(MONITOR))
-
-    assert problem in said_so
-    assert 4 == len(site.monitor.asked)
-    assert "" == site.problem(ct(MONITOR))
-
-
-def test_a_monitor_that_wants_to_be_left_alone_is(bench: Bench) -> None:
-    managed(bench, "www.example.com")
-    site = Site(bench)
-    site.tasks.work(INVENTORY)
-    site.monitor.answers = [said([], 429, retry_after="7200")]
-    site.tasks.work(ct(MONITOR))
-    bench.clock.moment += 2 * HOUR - timedelta(seconds=1)
-    site.tasks.work(ct(MONITOR))
-
-    assert 1 == len(site.monitor.asked)
-    assert "left alone" in site.problem(ct(MONITOR))
-    bench.clock.moment += timedelta(seconds=2)
-    site.tasks.work(ct(MONITOR))
-    assert 3 == len(site.monitor.asked)
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_monitor_that_says_for_how_long_is_left_alone_however_often_it_says_so(bench: Bench, status: int) -> None:
-    managed(bench, "www.example.com")
-    site = Site(bench)
-    site.tasks.work(INVENTORY)
-    site.monitor.answers = [said([], status, retry_after="7200")] * 5
-    for _ in range(5):
-        site.tasks.work(ct(MONITOR))
-        bench.clock.moment += 2 * HOUR + timedelta(seconds=1)
-
-    assert [f"{MONITOR}?q=example.com&output=json&exclude=expired"] * 5 == site.monitor.asked
-
-
-def test_a_domain_that_a_monitor_is_always_overloaded_by_does_not_keep_the_next_ones_from_their_turn(
-    bench: Bench,
-) -> None:
-    managed(bench, "www.example.com", "shop.example.org")
-    site = Site(bench)
-    site.tasks.work(INVENTORY)
-    site.monitor.answers = [said([]), said([], 503)] * 3
-    problems, waits = [], []
-    for _ in range(4):
-        site.again().work(ct(MONITOR))
-        task = next(each for each in site.discoveries.report().tasks if each.id == ct(MONITOR))
-        problems.append("status 503" in task.problem)
-        waits.append(task.act_at - bench.clock.now())
-        bench.clock.moment = task.act_at
-
-    assert [True, True, True, False] == problems
-    assert [timedelta(minutes=10)] * 2 + [timedelta(seconds=5)] * 2 == waits
-    assert [
-        f"{MONITOR}?q={query}&output=json&exclude=expired"
-        for query in ["example.com", "%25.example.com"] * 3 + ["example.org", "%25.example.org"]
-    ] == site.monitor.asked
-
-
-def test_a_monitor_that_is_overloaded_for_a_while_is_asked_for_the_same_domain_again(bench: Bench) -> None:
-    managed(bench, "www.example.com")
-    site = Site(bench)
-    site.tasks.work(INVENTORY)
-    site.monitor.answers = [said([], 503), said([], 503), said([site.entry("ab" * 16, "evil.example.com")])]
-    for _ in range(3):
-        site.tasks.work(ct(MONITOR))
-        bench.clock.moment += timedelta(minutes=10)
-
-    assert ["ab" * 16] == list(site.standings())
-    assert "" == site.problem(ct(MONITOR))
 
 
 @pytest.mark.parametrize("point", ["discovery.ask.before", "discovery.ask.after", "discovery.compare.before",

@@ -13,24 +13,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
-from certbroker.domain.discovery import Sighting, Standing, Target, logged, seen_at
+from certbroker.domain.discovery import Sighting, Standing, Target, seen_at
 from certbroker.domain.endpoints import starttls_at
 from certbroker.domain.events import Event, EventType, event_id
 from certbroker.domain.objects import Kind
 from certbroker.domain.one_line import one_line
 from certbroker.domain.policy import is_address, is_dns_name
-from certbroker.domain.retry_after import retry_after
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
-from certbroker.ports.egress import Egress, EgressFailed, EgressRefused
+from certbroker.ports.egress import Egress
 from certbroker.ports.probe import IPAddress, NotPresented, Probe
 from certbroker.services.discovery.discoveries import INVENTORY, SCAN, DiscoveryPlan, name_for, trim
+from certbroker.services.discovery.monitors import TROUBLE, ask
 from certbroker.services.issuers.registered_domains import registered_domain
 from certbroker.services.notification.outbox import publish
 from certbroker.store.database import SQLiteStore
@@ -47,11 +45,7 @@ _ADDRESSES: Final = 4
 _CHUNK_SECONDS: Final = 10.0
 _LARGEST_CHUNK: Final = 200
 
-# Of an answer of a CT monitor, which for large domains is many thousand certificates long.
-_MAX_BYTES: Final = 16 * 1024 * 1024
-_CT_SECONDS: Final = 60.0
 _CT_PAUSE: Final = timedelta(seconds=5)
-_CT_TROUBLE: Final = timedelta(minutes=10)
 
 # Times in a row that a monitor may be overloaded by one domain before the next one has its turn.
 _CT_TRIES: Final = 3
@@ -68,17 +62,6 @@ _MOST_DOMAINS: Final = 10_000
 T = TypeVar("T")
 
 _log = structlog.get_logger("certbroker.discovery")
-
-
-class _Answer(Struct, frozen=True):
-    """What a CT monitor tells, and what is wrong. `retry_at` is when to ask again where it wants to be left alone;
-    `overloaded` means that it says no more than that it cannot answer now, which may be for this question only.
-    """
-
-    found: tuple[Sighting, ...] = ()
-    problem: str = ""
-    retry_at: datetime | None = None
-    overloaded: bool = False
 
 
 class DiscoveryTasks:
@@ -138,7 +121,7 @@ class DiscoveryTasks:
                 self._ask(task, task.id.partition(" ")[2])
         except Exception as error:
             _log.exception("discovery could not go on", task=task.id)
-            after = replace(task, act_at=self._clock.now() + _CT_TROUBLE, problem=one_line(f"{error!r}", 300))
+            after = replace(task, act_at=self._clock.now() + TROUBLE, problem=one_line(f"{error!r}", 300))
             self._store.write(lambda transaction: transaction.discovery.save(after))
 
     # The scan.
@@ -218,11 +201,11 @@ class DiscoveryTasks:
         overloads = 1 + int(times or 0)
         for query in (domain, f"%.{domain}"):
             failpoint("discovery.ask.before")
-            answer = self._asked(monitor, query)
+            answer = ask(self._egress, monitor, query, self._clock)
             if answer.retry_at is not None:
                 return self._save(replace(task, act_at=answer.retry_at, problem=answer.problem))
             if answer.overloaded and overloads < _CT_TRIES:
-                again = self._clock.now() + _CT_TROUBLE
+                again = self._clock.now() + TROUBLE
                 position = f"{after} {overloads}"
                 return self._save(replace(task, position=position, act_at=again, problem=answer.problem))
             problem = problem or answer.problem
@@ -234,28 +217,6 @@ class DiscoveryTasks:
         return self._save(
             replace(task, position=domain, act_at=now + _CT_PAUSE, problem=problem, found=task.found + seen)
         )
-
-    def _asked(self, monitor: str, query: str) -> _Answer:
-        url = f"{monitor}{'&' if '?' in monitor else '?'}q={quote(query, safe='')}&output=json&exclude=expired"
-        try:
-            answer = self._egress.request(
-                "GET", url, headers={"accept": "application/json"}, max_bytes=_MAX_BYTES, timeout=_CT_SECONDS
-            )
-        except (EgressRefused, EgressFailed) as error:
-            return _Answer(problem=one_line(f"{query}: {error}", 300))
-        now, status = self._clock.now(), answer.status
-        pause = retry_after(answer.headers.get("retry-after"), now, answer.headers.get("date"))
-        if status == 429 or (status == 503 and pause is not None):
-            alone = f"It wants to be left alone: status {status}."
-            return _Answer(problem=alone, retry_at=now + (pause or _CT_TROUBLE))
-        if status == 404:
-            return _Answer()
-        if status != 200:
-            return _Answer(problem=f"{query}: it answered with status {status}.", overloaded=status == 503)
-        try:
-            return _Answer(tuple(each for each in logged(answer.body, monitor, now) if each.not_after > now))
-        except ValueError as error:
-            return _Answer(problem=f"{query}: {error}")
 
     # The comparison.
 

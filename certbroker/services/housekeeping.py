@@ -56,6 +56,7 @@ class Housekeeping:
                 transaction.endpoints.call_back(now, _LOOK_AGAIN)
                 transaction.deployments.release_all(now)
                 transaction.watches.call_back(now, _LOOK_AGAIN)
+                transaction.discovery.call_back(now)
                 transaction.channels.call_back(now, now + 2 * LONGEST_PAUSE, now + LEASE)
             return jumped
 

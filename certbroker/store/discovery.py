@@ -107,6 +107,15 @@ _RELEASE = Statement(
     .where(col(_t.act_at) > bindparam("now"), col(_t.act_at) <= bindparam("until"))
     .values(act_at=bindparam("now"))
 )
+# Who goes on with one now may carry a beginning by the wrong clock, and writes nothing any more.
+_CALL_BACK = Statement(
+    update(_t).values(
+        act_at=func.min(col(_t.act_at), bindparam("now")),
+        began=func.min(col(_t.began), bindparam("now")),
+        succeeded=func.min(col(_t.succeeded), bindparam("now")),
+        fence=col(_t.fence) + 1,
+    )
+)
 _RETIRE = Statement(delete(_t).where(col(_t.id) == bindparam("task")))
 
 _MANAGE = insertion(_d, replace=("seen",))
@@ -278,6 +287,13 @@ class Discovery:
     def release(self, now: datetime, lease: timedelta) -> None:
         """Make due what a dead owner may have claimed."""
         _RELEASE.run(self._cursor, now=micros(now), until=micros(now + lease))
+
+    def call_back(self, now: datetime) -> None:
+        """Let all tasks go on now: the clock went back, so that what is due later may be due now.
+
+        Rounds that began or were over in what is the future now count from now.
+        """
+        _CALL_BACK.run(self._cursor, now=micros(now))
 
     def manage(self, domain: str, vault: int, now: datetime) -> None:
         """A certificate of the vault has a name in that registered domain."""

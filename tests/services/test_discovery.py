@@ -15,8 +15,10 @@ from certbroker.domain.discovery import Standing
 from certbroker.domain.errors import Conflict, Invalid, NotFound
 from certbroker.domain.objects import Kind, Vault
 from certbroker.domain.policy import SELF
+from certbroker.ports.egress import EgressFailed, OutsideResponse
 from certbroker.ports.probe import StartTLS
 from certbroker.services.discovery.discoveries import INVENTORY, SCAN, DiscoveryPlan, ct
+from certbroker.services.housekeeping import Housekeeping
 from tests.support.discovery_bench import DAY, HOUR, MONITOR, Site, foreign, managed, said, told
 from tests.support.issuer_bench import Bench
 
@@ -157,6 +159,55 @@ def test_the_watch_goes_on_after_a_crash_and_tells_once(
 
     assert {"ab" * 16: Standing.UNKNOWN} == site.standings()
     assert ["ab" * 16] == told(bench)
+
+
+@pytest.mark.parametrize("asked", [0, 1, 3])
+def test_discovery_goes_on_when_the_clock_was_a_year_ahead(bench: Bench, asked: int) -> None:
+    """Also where a round began by the wrong clock, of which there are two domains."""
+    managed(bench, "www.example.com", "shop.example.org")
+    site, housekeeping = Site(bench, "www.example.com"), Housekeeping(bench.store, bench.clock)
+    bench.clock.moment += 365 * DAY
+    housekeeping.beat()
+    for task in (INVENTORY, SCAN, *[ct(MONITOR)] * asked):
+        site.tasks.work(task)
+        bench.clock.moment += timedelta(seconds=6)
+    bench.clock.moment -= 365 * DAY
+    housekeeping.beat()
+    first = set(site.tasks.due())
+    for _ in range(10):
+        for due in site.tasks.due():
+            site.tasks.work(due)
+        bench.clock.moment += timedelta(seconds=6)
+    managed(bench, "www.example.net")
+    before = len(site.monitor.asked)
+    for _ in range(8 * 24):
+        bench.clock.moment += HOUR / 4
+        for due in site.tasks.due():
+            site.tasks.work(due)
+
+    assert {INVENTORY, SCAN, ct(MONITOR)} == first
+    assert f"{MONITOR}?q=example.net&output=json&exclude=expired" in site.monitor.asked[before:]
+    assert all(each.succeeded and each.succeeded <= bench.clock.now() for each in site.discoveries.report().tasks)
+
+
+def test_what_is_under_way_when_the_clock_goes_back_does_not_put_off_the_next_round(bench: Bench) -> None:
+    managed(bench, "www.example.com")
+    site, housekeeping = Site(bench), Housekeeping(bench.store, bench.clock)
+    site.tasks.work(INVENTORY)
+    start = bench.clock.now()
+    bench.clock.moment += 365 * DAY
+    housekeeping.beat()
+
+    def meanwhile(method: str, url: str, **_: object) -> OutsideResponse:
+        bench.clock.moment = start
+        housekeeping.beat()
+        raise EgressFailed("The server broke off.")
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(site.monitor, "request", meanwhile)
+        site.tasks.work(ct(MONITOR))
+
+    assert ct(MONITOR) in site.tasks.due()
 
 
 def test_what_was_seen_is_adopted_or_ignored(bench: Bench) -> None:

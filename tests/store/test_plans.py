@@ -19,7 +19,7 @@ WALKS = {
     "deployments": {"_ALL"},
     "endpoints": {"_COUNT"},
     "channels": {"_EVERYWHERE", "_RELEASE_ALL", "_CALL_BACK", "_VAULTS", "_ADD_CONTACTS", "_ENABLE_CONTACTS"},
-    "discovery": {"_COUNTS", "_DOMAINS", "_DROP", "_TASKS"},
+    "discovery": {"_CALL_BACK", "_COUNTS", "_DOMAINS", "_DROP", "_TASKS"},
     "drills": {"_LIST"},
     "identity": {"_LIST", "_ASSIGNMENTS"},
     "issuers": {"_HEALTHS", "_PROVIDERS", "_EXPIRE_CHALLENGES"},

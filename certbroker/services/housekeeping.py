@@ -57,6 +57,7 @@ class Housekeeping:
                 transaction.deployments.release_all(now)
                 transaction.watches.call_back(now, _LOOK_AGAIN)
                 transaction.discovery.call_back(now)
+                transaction.drills.release_all(now)
                 transaction.channels.call_back(now, now + 2 * LONGEST_PAUSE, now + LEASE)
             return jumped
 

@@ -22,6 +22,7 @@ from certbroker.ports.governor import BudgetState
 from certbroker.ports.issuer import RequestRefused
 from certbroker.services.drills.drills import Drills, DrillWish
 from certbroker.services.drills.forecast import Forecast
+from certbroker.services.housekeeping import Housekeeping
 from certbroker.services.issuance.foreign import Imported
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.issuers.issuers import IssuerChanges
@@ -188,6 +189,22 @@ def test_a_drill_goes_on_after_a_crash(
 
     assert {Fate.REPLACED: 2} == counts(bench, drills, drill_id)
     assert 4 == len(bench.kind.requests)
+
+
+def test_a_drill_goes_on_when_the_clock_was_days_ahead(bench: Bench, drills: Drills) -> None:
+    issued(bench, "a", "b")
+    bench.kind.steps += [bench.issued_for(90)] * 2
+    housekeeping = Housekeeping(bench.store, bench.clock)
+    drill_id = begun(bench, drills, perform=True, batch=1)
+    go_on(bench, drills)
+    bench.clock.moment += 3 * DAY
+    housekeeping.beat()
+    go_on(bench, drills)
+    bench.clock.moment -= 3 * DAY
+    housekeeping.beat()
+    go_on(bench, drills, 4)
+
+    assert {Fate.REPLACED: 2} == counts(bench, drills, drill_id)
 
 
 def test_a_drill_that_is_stopped_asks_for_nothing_more(bench: Bench, drills: Drills) -> None:

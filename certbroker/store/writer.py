@@ -180,12 +180,13 @@ class Writer:
         """Run and commit the group, or what becomes of it; return the jobs that have an outcome.
 
         Savepoints would cost as much as the writes. Instead, where a function fails after it has written something, all
-        is rolled back and the others run again without it.
+        is rolled back and the others run again without it. Then nothing interrupts them: the one that failed is told
+        together with them, and may be the last of many, whose end says that all before it are on disk.
         """
         ended: list[_Job] = []
         while group:
             try:
-                self._run_group(group)
+                self._run_group(group, interruptible=not ended)
             except _HalfDone as half_done:
                 ended.append(half_done.job)
                 group = [job for job in group if job is not half_done.job]
@@ -197,16 +198,17 @@ class Writer:
                 break
         return ended + group
 
-    def _run_group(self, group: list[_Job]) -> None:
+    def _run_group(self, group: list[_Job], *, interruptible: bool) -> None:
         """Run them in one transaction. Raises _HalfDone when one fails that has something to undo.
 
-        What somebody waits for and is handed in meanwhile takes the place in the group of what is patient.
+        Where the group is `interruptible`, what somebody waits for and is handed in meanwhile takes the place in it of
+        what is patient.
         """
         with self._transaction():
             audited: list[bytes] = []
             place = 0
             while place < len(group):
-                if group[place].background and place >= _FEW and self._is_interrupted():
+                if interruptible and group[place].background and place >= _FEW and self._is_interrupted():
                     self._patient.extendleft(reversed(group[place:]))
                     group[place:] = _first(self._awaited, _GROUP)
                 job, place = group[place], place + 1

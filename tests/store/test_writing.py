@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -167,6 +168,40 @@ def test_what_somebody_waits_for_interrupts_a_group_and_nothing_is_lost(store: S
     assert [f"b{number}" for number in range(50)] == outcome.result()
     assert order.ran.index("a") <= 3
     assert sorted(["a", *(f"b{number}" for number in range(50))]) == sorted(order.ran)
+
+
+def test_all_of_many_are_on_disk_when_they_are_answered_though_the_last_fails_and_the_others_are_interrupted(
+    store: SQLiteStore,
+) -> None:
+    order, runs, answered = Order(store), Counter[int](), threading.Event()
+
+    def work(number: int) -> Callable[[SQLTransaction], str]:
+        def run(transaction: SQLTransaction) -> str:
+            runs[number] += 1
+            if (number, runs[number]) == (1, 2):  # They run again without the last.
+                order.awaited("a")
+                order.queued(1)
+            if (number, runs[number]) == (2, 2):
+                answered.wait(0.5)
+            return (_fail if number == 5 else _put)(f"n{number}")(transaction) or ""
+
+        return run
+
+    def write() -> tuple[list[str | BaseException], list[str | None]]:
+        outcome = store.write_all([work(number) for number in range(6)])
+        stored = [store.glance().vaults.setting(f"n{number}") for number in range(6)]
+        answered.set()
+        return outcome, stored
+
+    written = order._behind.submit(write)
+    order.queued(6)
+    order.finish()
+    outcome, stored = written.result()
+
+    assert ["v"] * 5 == outcome[:5] == stored[:5]
+    assert isinstance(outcome[5], Conflict)
+    assert stored[5] is None
+    assert ["a"] == order.ran
 
 
 def test_the_engine_is_not_starved_by_those_who_are_waited_for(store: SQLiteStore) -> None:

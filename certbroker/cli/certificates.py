@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from certbroker.cli import endpoints, lifecycle, policies, revocation, wanted
 from certbroker.cli.options import CertificateName, Enabled, PasswordFile, Tags, Version, first_line, present, read_tags
 from certbroker.cli.output import name_of, remaining, tags, thumbprint, version_of, when, write_private
 from certbroker.cli.session import Session, vault_command
+from certbroker.domain import pem
 
 _PENDING = "While it is being made"
 
@@ -255,8 +255,8 @@ def download(
     vault = session.vault
     if chain or key:
         found = vault.get(f"/secrets/{name}/{version}", outContentType="application/x-pem-file")
-        content = found["value"] if key else "".join(_blocks(found["value"], "CERTIFICATE"))
-        write_private(file, content.encode())
+        text = found["value"].encode()
+        write_private(file, text if key else b"".join(block + b"\n" for block in _certificate_blocks(text)))
     elif pfx:
         found = vault.get(f"/secrets/{name}/{version}")
         if found.get("contentType") != "application/x-pkcs12":
@@ -350,17 +350,19 @@ def _write_csr(session: Session, operation: dict[str, Any], path: Path) -> None:
 
 def _certificates(path: Path) -> list[bytes]:
     """The certificates in a file, in DER."""
+    from certbroker.cli.client import CommandFailed, ExitCode
+
     data = path.read_bytes()
-    blocks = _blocks(data.decode("latin-1"), "CERTIFICATE")
-    if not blocks:
-        return [data]
-    return [base64.b64decode("".join(block.splitlines()[1:-1])) for block in blocks]
+    try:
+        blocks = _certificate_blocks(data)
+    except ValueError as error:
+        raise CommandFailed(ExitCode.USAGE, f"{path} was cut off, or its lines are garbled: {error}.") from None
+    return [base64.b64decode(b"".join(block.splitlines()[1:-1])) for block in blocks] or [data]
 
 
-def _blocks(text: str, label: str) -> list[str]:
-    """The PEM blocks of one kind (RFC 7468)."""
-    pattern = rf"-----BEGIN {label}-----\s.*?-----END {label}-----"
-    return [f"{block}\n" for block in re.findall(pattern, text.replace("\r\n", "\n"), re.DOTALL)]
+def _certificate_blocks(data: bytes) -> list[bytes]:
+    """The certificates in a text, as the blocks that they are."""
+    return [block.text for block in pem.blocks(data) if block.label == pem.CERTIFICATE]
 
 
 def _pem(label: str, der: bytes) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import resource
 import sys
 from typing import Final
@@ -22,11 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from certbroker.domain import pem
 from certbroker.domain.keys import CURVES, MAX_RSA_BITS, MIN_RSA_BITS
 
 _CPU_SECONDS: Final = 4
 _MEMORY_BYTES: Final = 512 * 1024 * 1024
-_PEM: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
 class Refused(Exception):
@@ -113,9 +112,10 @@ def _from_pfx(data: bytes, password: str | None) -> tuple[object, list[x509.Cert
 
 
 def _from_pem(data: bytes, password: str | None) -> tuple[object, list[x509.Certificate]]:
-    blocks = [(match[1], match[0]) for match in _PEM.finditer(data)]
-    if len(blocks) != data.count(b"-----BEGIN "):
-        raise Refused("A part of the PEM has no end: it was cut off, or its lines are garbled.")
+    try:
+        blocks = [*pem.blocks(data)]
+    except ValueError:
+        raise Refused("A part of the PEM has no end: it was cut off, or its lines are garbled.") from None
     keys = [block for label, block in blocks if label.endswith(b"PRIVATE KEY")]
     if len(keys) != 1:
         raise Refused(f"The PEM has {len(keys) or 'no'} private key{'s' * (len(keys) > 1)}; it must have exactly one.")
@@ -128,7 +128,7 @@ def _from_pem(data: bytes, password: str | None) -> tuple[object, list[x509.Cert
     except ValueError:
         raise Refused("The private key in the PEM cannot be read, or its password is not correct.") from None
     try:
-        certificates = [x509.load_pem_x509_certificate(block) for label, block in blocks if label == b"CERTIFICATE"]
+        certificates = [x509.load_pem_x509_certificate(block) for label, block in blocks if label == pem.CERTIFICATE]
     except ValueError:
         raise Refused("A certificate in the PEM cannot be read.") from None
     return key, certificates

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
+from certbroker.domain import pem
 from certbroker.domain.keys import PublicKey, same_public_key
 from certbroker.ports.issuer import IssuerUnavailable
 from issuers.acme.account import Account
@@ -20,7 +21,6 @@ from issuers.acme.transport import Answer
 MEDIA_TYPE: Final = "application/pem-certificate-chain"
 _MAX_CERTIFICATES: Final = 10
 _MAX_ALTERNATES: Final = 8
-_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def download(account: Account, url: str, preferred: str | None) -> tuple[x509.Certificate, ...]:
@@ -48,13 +48,16 @@ def read_chain(answer: Answer) -> tuple[x509.Certificate, ...]:
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:
         raise Nonsense(f"the certificate came as {media_type or 'no media type'} instead of {MEDIA_TYPE}")
-    blocks = _PEM.findall(answer.body)
-    if not 1 <= len(blocks) <= _MAX_CERTIFICATES:
-        raise Nonsense(f"the chain has {len(blocks)} certificates")
+    found = (block.text for block in pem.blocks(answer.body) if block.label == pem.CERTIFICATE)
     try:
-        return tuple(x509.load_pem_x509_certificate(block) for block in blocks)
+        chain = tuple(x509.load_pem_x509_certificate(text) for text in islice(found, _MAX_CERTIFICATES + 1))
     except ValueError:
         raise Nonsense("a certificate of the chain is malformed") from None
+    if not chain:
+        raise Nonsense("the chain has no certificates")
+    if len(chain) > _MAX_CERTIFICATES:
+        raise Nonsense(f"the chain has more than {_MAX_CERTIFICATES} certificates")
+    return chain
 
 
 def issued_under(chain: Sequence[x509.Certificate], name: str) -> bool:

@@ -25,7 +25,8 @@ _MAX_BODY: Final = 1 << 20
 _TIMEOUT: Final = 30.0
 # A CA that rejects every second nonce lets one request in a million fail so.
 _NONCE_TRIES: Final = 20
-_LINK: Final = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s;=,]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)')
+# No `<` can stand in a target (RFC 3986), and to let it would make many of them without an end cost their square.
+_LINK: Final = re.compile(r'<([^<>]*)>((?:\s*;\s*[^\s;=,]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)')
 _RELATION: Final = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certbroker.ports.issuer import IssuerUnavailable
+from issuers.acme.chain import MEDIA_TYPE, read_chain
 from issuers.acme.messages import read_authorization, read_challenge, read_directory, read_order
 from issuers.acme.nonces import NoncePool
 from issuers.acme.problem import read_problem, refusal_of
 from issuers.acme.signing import AccountKey, load_account_key, make_account_key
 from issuers.acme.transport import Answer
+from tests.support.certificates import Authority, pem
 
 NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 JSON = st.recursive(
@@ -126,9 +130,50 @@ def test_a_key_authorization_is_the_token_as_it_came_and_the_thumbprint() -> Non
         ('<https://ca/dir>;rel="index", </3>; rel=alternate', ["https://ca/3"]),
         ('<a>; title="x, y"; rel="up alternate", <b>;rel="alternate"', ["https://ca/a", "https://ca/b"]),
         ("<unfinished", []),
+        ('<a, <b>;rel="alternate"', ["https://ca/b"]),
         ("", []),
         ("<a>;" * 5000, []),
     ],
 )
 def test_links(header: str, found: list[str]) -> None:
     assert found == Answer(200, {"link": header}, b"", "https://ca/1", None).links("alternate")
+
+
+@pytest.mark.parametrize("part", ["<", "<a", '<a>;a="', "<a>;a= ", "<a>; ", ";rel=", " ", '<a>; a="b" '])
+def test_no_link_header_takes_long(part: str) -> None:
+    answer = Answer(200, {"link": part * 16384}, b"", "https://ca/1", None)
+    begun = time.thread_time()
+    for _ in range(20):
+        answer.links("alternate")
+
+    assert 5 > time.thread_time() - begun
+
+
+def chain_of(body: str) -> Answer:
+    return Answer(200, {"content-type": MEDIA_TYPE}, body.encode(), "https://ca/1", None)
+
+
+def test_a_chain_is_read_in_its_order_whatever_is_between() -> None:
+    chain = Authority("Intermediate", above=Authority("Root")).issue().chain
+
+    assert chain == read_chain(chain_of("\r\nand\r\n".join(map(pem, chain))))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (lambda leaf: "", "has no certificates"),
+        (lambda leaf: leaf * 11, "has more than 10 certificates"),
+        (lambda leaf: leaf + "-----BEGIN CERTIFICATE-----\nMIIB", "malformed"),
+        (lambda leaf: "-----BEGIN CERTIFICATE-----" * 38000, "malformed"),
+        (lambda leaf: leaf.replace("CERTIFICATE", "X509 CRL"), "has no certificates"),
+    ],
+)
+def test_what_is_no_chain_is_refused_without_reading_it_again_and_again(body: Callable[[str], str], said: str) -> None:
+    """A megabyte of beginnings took minutes, in which nobody else could do anything."""
+    answer = chain_of(body(pem(Authority().issue().certificate)))
+    begun = time.thread_time()
+    with pytest.raises(IssuerUnavailable, match=said):
+        read_chain(answer)
+
+    assert 3 > time.thread_time() - begun

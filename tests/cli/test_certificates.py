@@ -64,10 +64,15 @@ def test_a_request_is_carried_out_and_the_answer_merged(certbroker: CommandLine,
     pem = (x509.load_der_x509_certificate(each).public_bytes(serialization.Encoding.PEM) for each in chain)
     answer.write_bytes(b"".join(pem))
     wrong = certbroker("certificate", "merge", "carried", "--file", _other_answer(tmp_path))
+    cut_off = tmp_path / "cut-off.pem"
+    cut_off.write_bytes(answer.read_bytes()[:-40])
+    partial = certbroker("certificate", "merge", "carried", "--file", cut_off)
     certbroker.ok("certificate", "merge", "carried", "--file", answer)
 
     assert 1 == wrong.status
     assert "does not match the pending request" in wrong.err
+    assert 2 == partial.status
+    assert "was cut off" in partial.err
     assert "Example Corp Issuing CA" in certbroker.ok("certificate", "show", "carried").out
     assert "carried" not in certbroker.ok("operation", "list").out
     assert "carried" in certbroker.ok("operation", "list", "--all").out

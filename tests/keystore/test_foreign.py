@@ -55,8 +55,9 @@ def test_older_forms_of_keys_are_read(form: PrivateFormat) -> None:
 
 def test_a_part_that_is_cut_off_is_noticed(identity: Identity) -> None:
     """Else the last certificate of the chain would be lost without a word."""
-    with pytest.raises(Refused, match="has no end"):
-        take_apart(identity.pem()[:-40].encode(), None)
+    for text in (identity.pem()[:-40], "-----BEGIN CERTIFICATE-----" * 9000, "-----BEGIN A-----" + identity.pem()):
+        with pytest.raises(Refused, match="has no end"):
+            take_apart(text.encode(), None)
 
 
 def test_a_certificate_that_cannot_be_read_is_noticed(identity: Identity) -> None:

@@ -19,9 +19,11 @@ _KNOWN: Final = frozenset({_ISSUE, _ISSUE_WILD, "iodef"})
 _CRITICAL: Final = 128
 
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-# RFC 8659 section 4.2.
-_VALUE: Final = re.compile(rf"[ \t]*((?:{_LABEL})(?:\.{_LABEL})*\.?)?[ \t]*(?:;(.*))?", re.ASCII | re.DOTALL)
-_PARAMETER: Final = re.compile(rf"[ \t]*({_LABEL})[ \t]*=[ \t]*([\x21-\x3a\x3c-\x7e]*)[ \t]*", re.ASCII)
+# RFC 8659 section 4.2, without the blanks around it. Two places for blanks that touch would make a record of blanks,
+# of which it may have 64 KiB, cost their square.
+_BLANKS: Final = " \t"
+_VALUE: Final = re.compile(rf"((?:{_LABEL})(?:\.{_LABEL})*\.?)?[ \t]*(?:;(.*))?", re.ASCII | re.DOTALL)
+_PARAMETER: Final = re.compile(rf"({_LABEL})[ \t]*=[ \t]*([\x21-\x3a\x3c-\x7e]*)", re.ASCII)
 _MAX_LABELS: Final = 128
 
 
@@ -127,12 +129,12 @@ def _applicable(name: str, records: Collection[CAARecord]) -> tuple[str, list[_P
 
 
 def _parsed(value: str) -> _Property:
-    match = _VALUE.fullmatch(value)
+    match = _VALUE.fullmatch(value.strip(_BLANKS))
     if match is None:
         return _Property("")
     parameters = []
-    for part in (match[2] or "").split(";"):
-        if not part.strip(" \t"):
+    for part in (each.strip(_BLANKS) for each in (match[2] or "").split(";")):
+        if not part:
             continue
         parameter = _PARAMETER.fullmatch(part)
         if parameter is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,7 @@ Records = list[tuple[int, str, str]]
         (NAME, [(0, "issue", "ca_example")], False, "let nobody issue"),
         (NAME, [(0, "issue", "ca.example; broken")], False, "let nobody issue"),
         (NAME, [(0, "issue", "ca.example; a=b c")], False, "let nobody issue"),
+        (NAME, [(0, "issue", "\tca.example ;\t; a = b ; c=\t; ")], True, "let ca.example issue"),
         # Other properties restrict nothing, unless they are critical and unknown.
         (NAME, [(0, "iodef", "mailto:a@example.org")], True, "No CAA record restricts"),
         (NAME, [(128, "iodef", "mailto:a@example.org")], True, "No CAA record restricts"),
@@ -74,6 +76,17 @@ def test_what_records_mean(name: str, records: Records, allowed: bool, said: str
 
     assert allowed is verdict.allowed
     assert said in verdict.sentence
+
+
+@pytest.mark.parametrize("value", ["{} !", "ca.example;a={}\x7f", "ca.example{}!", "{};", "ca.example;{}=", "a{}!"])
+@pytest.mark.parametrize("part", [" ", "\t", "a-", "a.", ";", "a=b;"])
+def test_no_record_takes_long(value: str, part: str) -> None:
+    """The owner of a name writes it, in up to 64 KiB."""
+    records = [CAARecord(0, "issue", value.format(part * (60_000 // len(part))))]
+    begun = time.thread_time()
+    judge(NAME, "example.org", records, US)
+
+    assert 3 > time.thread_time() - begun
 
 
 def test_without_an_account_no_record_for_an_account_is_met() -> None:

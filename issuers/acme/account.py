@@ -30,6 +30,9 @@ _KEY_TRIES: Final = 5
 # How a CA answers what is signed for an account that it does not serve any more (sections 6.2 and 7.3.6).
 _GONE: Final = {"unauthorized": "deactivated", "accountDoesNotExist": "lost"}
 
+# All that a CA, and nothing that stands before it, says of an account (section 7.1.2), and what we make of its errors.
+_STATUSES: Final = frozenset({"valid", "revoked", *_GONE.values()})
+
 
 class AccountLost(Exception):
     """The CA does not know the account any more: it has lost its state, or forgot us."""
@@ -142,6 +145,10 @@ class Account:
             if error.kind not in _GONE:
                 raise
             return _GONE[error.kind]
+
+    def is_served(self) -> bool:
+        """Whether the CA is evidently there: what it says of the account is what CAs say. Raises like `status`."""
+        return self.status() in _STATUSES
 
     def roll_over(self) -> None:
         """Exchange the account's key for a new one (section 7.3.5); the old one is not kept.

@@ -12,7 +12,8 @@ The rules:
 - From the intent to finalize on the CA may issue at any moment, so nothing is taken for a refusal without a look at
   the order.
 - Each attempt has steps of its own: `order`, then `order.2` and so on, and no more than MAX_ATTEMPTS.
-- Nothing is written while only waiting.
+- An order that was finalized is gone when the CA has not shown it for long, and knows our account at the same time.
+- Nothing is written while only waiting, but since when the CA does not show an order that was finalized.
 """
 
 from __future__ import annotations
@@ -50,20 +51,16 @@ from issuers.acme.ordering import Ordering
 from issuers.acme.pauses import pause_after, stamp, stamped
 from issuers.acme.problem import CARefused, Nonsense, is_transient, refusal_of
 from issuers.acme.settings import ACMEOptions
+from issuers.acme.sight import Sight
 from issuers.acme.standing import StandingRecords
 from issuers.acme.steps import Later, StartOver, Steps
 from issuers.acme.transport import Authority
 
 _log: Final = logging.getLogger(__name__)
 
-# An order is given up by our own reckoning only when it is well past its end, by the CA's clock if the answer has it.
-_EXPIRY_GRACE: Final = timedelta(hours=1)
 # How long a CA may show an order as ready after it has accepted the CSR, because the answer came from a lagging
 # replica.
 _FINALIZE_AGAIN: Final = timedelta(minutes=1)
-# How long an order may be missing at the CA after it was made, and after it was finalized, before it counts as gone.
-_LAG: Final = timedelta(seconds=10)
-_LAG_AFTER_FINALIZE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +115,8 @@ class OrderRun:
             return error.reply
 
     def _is_committed(self) -> bool:
-        """Whether the CA may have been given the CSR for an order that may still become a certificate.
-
-        Only the last attempt counts: a new one is begun when the order before is known to lead nowhere.
-        """
-        steps = Steps.current(self.journal)
-        return (steps.intended("finalize") or steps.intended("certificate")) is not None
+        """Only the last attempt counts: a new one is begun when the order before is known to lead nowhere."""
+        return Steps.current(self.journal).committed
 
     def abandon(self) -> None:
         """Take all answers to challenges away, and free what the order holds. Raises IssuerUnavailable."""
@@ -195,29 +188,7 @@ class OrderRun:
         return ordering.obtain(), None
 
     def _look(self, steps: Steps, url: str) -> tuple[Order, timedelta | None]:
-        """The order as the CA has it now, and the pause it asked for. Raises StartOver when it is gone."""
-        try:
-            answer = self.account.fetch(url)
-        except CARefused as error:
-            # Another account's order is as good as gone: the CA forgot ours and counts from the start again.
-            if error.status in (404, 410) or error.kind == "unauthorized":
-                raise self._vanished(steps) from error
-            raise
-        order = read_order(answer.json(), url)
-        over = order.expires is not None and order.expires + _EXPIRY_GRACE < (answer.date or self.clock.now())
-        if over and order.status in ("pending", "ready"):
-            raise StartOver("The order had expired.")
-        return order, answer.pause
-
-    def _vanished(self, steps: Steps) -> Exception:
-        """What to raise: a CA of several replicas may not show what it has just made, so it is given some time."""
-        finalized = steps.recorded("finalize") or steps.intended("finalize")
-        since = stamped((finalized or steps.recorded("order") or {}).get("at"))
-        now = self.clock.now()
-        patience = _LAG_AFTER_FINALIZE if finalized else _LAG
-        if since is not None and timedelta(0) <= now - since < patience:
-            return Later(StillWaiting(pause_after(since, now), "The CA does not show the order at the moment."))
-        return StartOver("The order had vanished from the CA.")
+        return Sight(self.account, self.clock, steps).of(url)
 
     def _finalize(self, steps: Steps, identifiers: tuple[Identifier, ...], order: Order) -> Reply:
         now = self.clock.now()
@@ -238,11 +209,9 @@ class OrderRun:
                 # It was finalized already and the reply got lost, or the CA's left hand lags behind its right one.
                 since = stamped((intended or {}).get("at"))
                 return StillWaiting(pause_after(since, now), "The CA is preparing the order.")
-            if error.status in (404, 410):
-                if intended is None:
-                    # It may be no word of the CA, which has acted all the same: what it says about the order counts.
-                    return StillWaiting(pause_after(None, now), "The CA does not show the order at the moment.")
-                raise StartOver("The order had expired.") from error
+            if error.status in (404, 410) and intended is None:
+                # It may be no word of the CA, which has acted all the same: what it says about the order counts.
+                return StillWaiting(pause_after(None, now), "The CA does not show the order at the moment.")
             if error.transient:
                 raise
             return self._refused(steps, identifiers, order, error)
@@ -258,6 +227,8 @@ class OrderRun:
             return self._after_finalize(steps, identifiers, order, asked)
         if steps.recorded("finalize") is not None and order.status != "invalid":
             raise error.unavailable() from error
+        if error.status in (404, 410):
+            raise StartOver("The order had expired.") from error
         if error.kind == "unauthorized":
             # An authorization that was used again has ended since. Were it the account, newOrder would say so next.
             raise StartOver(f"The CA would not finalize the order: {error.problem.text()}.") from error

@@ -54,6 +54,11 @@ class Steps:
         """The name of the step at which the attempt's order is made."""
         return self._name("order")
 
+    @property
+    def committed(self) -> bool:
+        """Whether the CA may have been given the CSR for the order of this attempt, so that a certificate may exist."""
+        return (self.intended("finalize") or self.intended("certificate")) is not None
+
     def intend(self, step: str, **about: str) -> None:
         self.journal.intend(self._name(step), **about)
 

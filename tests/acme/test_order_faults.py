@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from certbroker.ports.issuer import IssuerUnavailable, RequestRefused, StillWaiting
-from issuers.acme import order, ordering
+from issuers.acme import order, ordering, sight
 from tests.support.acme_ports import (
     MemoryJournal,
     NoBoard,
@@ -69,8 +69,7 @@ def test_a_vanished_order_is_made_again_and_not_for_ever(
     scripted: ScriptedCA, ca: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ordering, "_BETWEEN_ORDERS", timedelta(0))
-    monkeypatch.setattr(order, "_LAG", timedelta(0))
-    monkeypatch.setattr(order, "_LAG_AFTER_FINALIZE", timedelta(0))
+    monkeypatch.setattr(sight, "_LAG", timedelta(0))
     scripted.fault("order", lambda exchange: exchange.problem(404, "malformed", "no such order"), times=2)
     issued(drive(ca.issuer(), request_for("www.example.org"), MemoryJournal()))
     assert 3 == scripted.hits["new-order"]

@@ -38,6 +38,29 @@ def test_a_ca_that_is_down_for_most_of_a_week_is_used_when_it_is_back(
     assert 1 == proxy.reached("finalize")
 
 
+def test_a_proxy_that_finds_nothing_while_its_ca_is_away_costs_no_second_certificate(
+    bench: ACMEBench, proxy: FaultProxy
+) -> None:
+    """It says so of everything, also of the order whose certificate the CA has made meanwhile."""
+    proxy.script("finalize", faults.changed(status="processing", certificate=None))
+    operation = bench.ask(bench.issuer(proxy.directory_url))
+    bench.until(lambda: proxy.reached("finalize") == 1)
+    for endpoint in ("directory", "newNonce", "newOrder", "order", "account", "finalize", "certificate"):
+        proxy.script(endpoint, faults.busy(404), times=float("inf"))
+    begun = bench.clock.now()
+    while bench.clock.now() - begun < timedelta(hours=6):
+        bench.until(bench.turn)
+    waiting, orders = bench.waiting(operation), proxy.reached("newOrder")
+    proxy.reset()
+
+    leaf = bench.certificate(operation)[0]
+
+    assert waiting.problem is not None
+    assert "HTTP status 404 without a problem document" in waiting.problem.message
+    assert (1, 0, 0) == (orders, proxy.count("newOrder"), proxy.count("finalize"))
+    assert {f"{leaf.serial_number:x}"} == proxy.certificates()
+
+
 def test_a_ca_that_is_down_for_longer_ends_the_operation_with_the_reason(bench: ACMEBench, proxy: FaultProxy) -> None:
     proxy.stop()
     operation = bench.ask(bench.issuer(proxy.directory_url))

@@ -72,7 +72,7 @@ class OrderBudget:
 
     def failed(self, step: str, identifiers: Sequence[Identifier], problems: Iterable[ProblemDocument]) -> None:
         """The CA could not validate names of the order."""
-        blamed = {name for problem in problems for name in _identifiers(problem)}
+        blamed = {validated(name) for problem in problems for name in _identifiers(problem)}
         order = self._order(step, identifiers)
         self.governor.failed(order, self.limits, [name for name in order.names if validated(name) in blamed])
 
@@ -128,13 +128,14 @@ def hold_of(error: CARefused, names: tuple[str, ...], now: datetime) -> Hold | N
 
 def _subject(error: CARefused, names: tuple[str, ...]) -> tuple[Scope, tuple[str, ...]]:
     text = error.problem.detail.lower()
-    blamed = {*_identifiers(error.problem), *(word.rstrip(".") for word in _WORD.findall(text))}
-    named = tuple(name for name in names if {name, name.removeprefix("*.")} & blamed)
+    identified = {validated(name) for name in _identifiers(error.problem)}
+    blamed = identified | {validated(word.rstrip(".")) for word in _WORD.findall(text)}
+    named = tuple(name for name in names if validated(name) in blamed)
     scope = next((scope for phrase, scope in _SCOPES if phrase in text), None)
     if scope is None and error.kind != "rateLimited" and error.status == 503:
         scope = Scope.CA
     if scope is None:
-        scope = Scope.NAME if {*_identifiers(error.problem)} & {*names} else Scope.ACCOUNT
+        scope = Scope.NAME if identified & {*map(validated, names)} else Scope.ACCOUNT
     if scope is Scope.DOMAIN:
         # The text has the registered domain, of which the order's names are parts.
         return scope, tuple(

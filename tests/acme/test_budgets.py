@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -224,6 +225,60 @@ def test_names_that_cannot_be_validated_are_left_alone_for_a_while(ca: Surroundi
     issued(drive(ca.issuer(options), request_for("www.example.com"), MemoryJournal()))
 
 
+class WildcardCA(ScriptedCA):
+    """A CA that validates wildcard names, which its authorizations have without the `*.` (RFC 8555 section 7.1.4)."""
+
+    failed: dict[str, Any] | None = None
+    """What failed, where it is to fail."""
+
+    def _authorization(self, number: str) -> dict[str, Any]:
+        shown = super()._authorization(number)
+        kind, value = shown["identifier"]["type"], shown["identifier"]["value"]
+        shown |= {"identifier": {"type": kind, "value": value.removeprefix("*.")}, "wildcard": value.startswith("*.")}
+        shown["challenges"][0]["type"] = "dns-01"
+        if self.failed is not None:
+            shown["status"] = "invalid"
+            shown["challenges"][0] |= {"status": "invalid", "error": self.failed}
+        return shown
+
+
+class NoZone:
+    """DNS records that nobody looks at."""
+
+    def publish(self, name: str, value: str) -> None: ...
+
+    def withdraw(self, name: str, value: str) -> None: ...
+
+
+@pytest.mark.parametrize("said", [None, "example.org", "*.example.org", "*.Example.ORG"])
+@pytest.mark.parametrize("status", ["invalid", "pending"])
+def test_a_wildcard_that_cannot_be_validated_is_left_alone_like_its_base(
+    governor: Governor, clock: SteppedClock, status: str, said: str | None
+) -> None:
+    """Whatever the CA calls it, and whether the order or only its authorization says that it failed."""
+    options = "challenge=dns-01;dns=zone;limits=failures=2/1h"
+    egress = loopback_egress(plain_http=True)
+    with WildcardCA() as scripted:
+        ca = Surroundings(egress, NoBoard(), scripted.directory_url, clock=clock, governor=governor)
+        ca.dns = {"zone": NoZone()}
+        for number in range(2):
+            journal, request = MemoryJournal(), request_for("*.example.org", operation=f"o{number}")
+            scripted.failed = None
+            ca.issuer(options).advance(request, journal)
+            scripted.failed = {"type": "urn:ietf:params:acme:error:unauthorized", "detail": "no TXT record"}
+            if said is not None:
+                scripted.failed["identifier"] = {"type": "dns", "value": said}
+            clock.forward(timedelta(seconds=10))
+            scripted.fault("order", lambda exchange: exchange.proceed(status=status))
+            assert isinstance(drive(ca.issuer(options), request, journal), RequestRefused)
+        scripted.failed = None
+
+        for name in ("*.example.org", "example.org"):
+            assert "2 failed validations of example.org in 1 hour" in refused(ca, options, name).problem.message
+        issued(drive(ca.issuer(options), request_for("*.example.com"), MemoryJournal()))
+    egress.close()
+
+
 def problem(detail: str, kind: str = "rateLimited", *, identifier: str | None = None) -> ProblemDocument:
     return ProblemDocument(kind, detail, None, (ProblemDocument(kind, "no", identifier),) if identifier else ())
 
@@ -264,6 +319,8 @@ LIMITED = "retry after 2026-09-24 19:00:00 UTC: see https://letsencrypt.org/docs
         (503, problem("no problem document", "about:blank"), Hold(Scope.CA, (), NOW + HOUR)),
         (429, problem("slow down", "about:blank"), Hold(Scope.ACCOUNT, (), LATER)),
         (429, problem("slow down", identifier="other.test"), Hold(Scope.NAME, ("other.test",), LATER)),
+        (429, problem("slow down", identifier="example.org"), Hold(Scope.NAME, ("*.example.org",), LATER)),
+        (429, problem("slow down", identifier="*.other.test"), Hold(Scope.NAME, ("other.test",), LATER)),
         (429, problem("slow down", identifier="somebody.else"), Hold(Scope.ACCOUNT, (), LATER)),
         (500, problem("oops", "serverInternal"), None),
         (403, problem("no", "unauthorized"), None),

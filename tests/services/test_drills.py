@@ -23,9 +23,9 @@ from certbroker.ports.issuer import RequestRefused
 from certbroker.services.drills.drills import Drills, DrillWish
 from certbroker.services.drills.forecast import Forecast
 from certbroker.services.housekeeping import Housekeeping
-from certbroker.services.issuance.foreign import Imported
 from certbroker.services.issuance.inbox import Inbox
 from certbroker.services.issuers.issuers import IssuerChanges
+from certbroker.services.objects.foreign import Imported
 from tests.support.certificates import der
 from tests.support.issuer_bench import Bench
 

@@ -49,6 +49,7 @@ _ORDER = and_(
 _RESERVATIONS = Statement(choose(_r.scope, _r.subject, _r.pending).where(_ORDER))
 _RESERVE = insertion(_r)
 _RELEASE = Statement(delete(_r).where(_ORDER))
+_RELEASE_ALL = Statement(delete(_r).where(col(_r.operation_id) == bindparam("operation")))
 _EXPIRE = Statement(delete(_r).where(col(_r.over_at) <= bindparam("now")))
 _OVER = tuple(Statement(choose(func.count()).where(col(each.over_at) <= bindparam("now"))) for each in (_b, _r))
 
@@ -113,6 +114,10 @@ class Budgets:
     def release(self, operation: str, step: str, ca: str) -> None:
         """Forget what an order has reserved."""
         _RELEASE.run(self._cursor, operation=operation, step=step, ca=ca)
+
+    def release_all(self, operation: str) -> None:
+        """Forget what all orders of an operation have reserved."""
+        _RELEASE_ALL.run(self._cursor, operation=operation)
 
     def shift(self, after: datetime, by: timedelta) -> None:
         """Move what lies after a moment."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import and_, bindparam, delete, func, update
+from sqlalchemy import and_, bindparam, delete, exists, func, update
 from sqlmodel import col
 
 from certbroker.domain.issuer_health import IssuerHealth
@@ -15,7 +15,7 @@ from certbroker.domain.records import Contact, SealedBytes
 from certbroker.ports.issuer import Administrator, BoardKind
 from certbroker.store.moments import micros
 from certbroker.store.statement import Cursor, Row, Statement, choose, insertion
-from certbroker.store.tables import ChallengeRow, ContactsRow, IssuerMemoryRow, IssuerRow
+from certbroker.store.tables import ChallengeRow, ContactsRow, IssuerMemoryRow, IssuerRow, JournalRow
 
 _i, _m = IssuerRow, IssuerMemoryRow
 _COLUMNS = (_i.display, _i.settings, _i.created, _i.updated, _i.kek, _i.dek, _i.payload)
@@ -54,6 +54,13 @@ _GET_CHALLENGE = Statement(choose(ChallengeRow.key_authorization).where(_CHALLEN
 _REMOVE_CHALLENGE = Statement(
     delete(ChallengeRow).where(_CHALLENGE, col(ChallengeRow.key_authorization) == bindparam("answer"))
 )
+# What an issuer puts up it has written into the journal before. No other text has a key authorization in it by chance
+# (RFC 8555 section 8.1).
+_JOURNALLED = exists().where(
+    col(JournalRow.operation_id) == bindparam("operation"),
+    func.instr(col(JournalRow.intended), col(ChallengeRow.key_authorization)) > 0,
+)
+_REMOVE_JOURNALLED = Statement(delete(ChallengeRow).where(_JOURNALLED))
 _EXPIRE_CHALLENGES = Statement(delete(ChallengeRow).where(col(ChallengeRow.expires) < bindparam("now")))
 
 
@@ -184,6 +191,10 @@ class Issuers:
 
     def remove_challenge(self, kind: BoardKind, place: str, key_authorization: str) -> None:
         _REMOVE_CHALLENGE.run(self._cursor, token=_place(kind, place), answer=key_authorization)
+
+    def remove_challenges_of(self, operation: str) -> None:
+        """Take the answers away that an operation has put up, as far as its journal names them. It looks at all."""
+        _REMOVE_JOURNALLED.run(self._cursor, operation=operation)
 
     def expire_challenges(self, now: datetime) -> None:
         _EXPIRE_CHALLENGES.run(self._cursor, now=micros(now))

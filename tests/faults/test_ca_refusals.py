@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -47,6 +48,22 @@ def test_a_refusal_ends_the_operation_with_the_words_of_the_ca_and_advice(
     assert advice in problem.message
     assert 1 == proxy.count(request_)
     assert 0 == bench.challenges()
+
+
+@pytest.mark.parametrize("spoil", [ACMEBench.disable, ACMEBench.lose])
+def test_an_issuer_that_is_disabled_or_gone_while_the_ca_validates_leaves_nothing_behind(
+    bench: ACMEBench, proxy: FaultProxy, spoil: Callable[[ACMEBench, str], None]
+) -> None:
+    proxy.script("challenge", faults.busy())
+    issuer = bench.issuer(proxy.directory_url)
+    operation = bench.ask(issuer)
+    bench.until_failure(operation)
+    before = (bench.challenges(), bench.reservations() > 0)
+    spoil(bench, issuer)
+
+    assert (1, True) == before
+    assert "IssuerSettingsInvalid" == bench.problem(operation).code
+    assert (0, 0) == (bench.challenges(), bench.reservations())
 
 
 @pytest.mark.parametrize("request_", ["newOrder", "finalize"])

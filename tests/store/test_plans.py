@@ -22,7 +22,7 @@ WALKS = {
     "discovery": {"_CALL_BACK", "_COUNTS", "_DOMAINS", "_DROP", "_TASKS"},
     "drills": {"_LIST"},
     "identity": {"_LIST", "_ASSIGNMENTS"},
-    "issuers": {"_HEALTHS", "_PROVIDERS", "_EXPIRE_CHALLENGES"},
+    "issuers": {"_HEALTHS", "_PROVIDERS", "_EXPIRE_CHALLENGES", "_REMOVE_JOURNALLED"},
     "lifecycles": {"_COUNTS"},
     "publications": {"_PUBLISHED", "_PROBLEMS", "_STANDINGS", "_ORPHANS"},
     "totals": {"_WAITING", "_HOW_MANY", "_CURRENT"},

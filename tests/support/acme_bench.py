@@ -85,6 +85,13 @@ class ACMEBench:
         self.broker.issuers.set(_CALLER, self._vault, name, changes)
         return name
 
+    def disable(self, issuer: str) -> None:
+        self.broker.issuers.update(_CALLER, self._vault, issuer, IssuerChanges(enabled=False))
+
+    def lose(self, issuer: str) -> None:
+        """Let there be no such issuer any more."""
+        self.broker.store.write(lambda transaction: transaction.issuers.remove(self._vault.id, issuer))
+
     def ask(self, issuer: str, *hosts: str, name: str | None = None) -> Operation:
         """Ask for a certificate; by default for a host that nobody has asked for yet, under a new name."""
         number = next(_numbers)
@@ -165,6 +172,10 @@ class ACMEBench:
     def challenges(self) -> int:
         """How many answers to challenges stand."""
         return int(self._rows("SELECT count(*) FROM challenges")[0][0])
+
+    def reservations(self) -> int:
+        """How many places of budgets are reserved."""
+        return int(self._rows("SELECT count(*) FROM reservations")[0][0])
 
     def texts(self) -> str:
         """Everything readable that was kept about operations: states, journals and audit records."""

@@ -131,7 +131,6 @@ class Steps:
     def _step(self, operation: Operation) -> Settlement:
         now = self._clock.now()
         if operation.cancellation_requested:
-            self._abandon(operation)
             return self._settlement(operation, states.CancelRequested())
         if now >= operation.deadline and isinstance(operation.state, states.Prepared):
             return self._settlement(operation, states.DeadlinePassed())
@@ -147,7 +146,6 @@ class Steps:
             else:
                 key = self._keys.load(operation)
                 if self._keys.is_compromised(key):
-                    self._abandon(operation)
                     return self._settlement(operation, states.Refused(Problem("KeyCompromised", KEY_COMPROMISED)))
             issuer = self._issuers.open(operation.vault_id, operation.issuer)
             request, journal = self._request(operation, key), OperationJournal(self._store, self._clock, operation)
@@ -203,7 +201,7 @@ class Steps:
         """It is another issuer's turn. The one that had it cleans up; it is not asked to finish what it has begun."""
         if self._clock.now() >= operation.deadline:
             return self._settlement(operation, states.Unavailable(problem))
-        self._abandon(operation)
+        cleaned = self._abandon(operation)
         after = replace(operation, turn=turn)
         detail = f"The issuer {operation.issuer} could not be used; {after.issuer} is asked instead. {problem.message}"
         state = states.advance(operation.state, states.HandedOver(detail, problem), self._clock.now())
@@ -212,6 +210,8 @@ class Steps:
         def write(transaction: SQLTransaction) -> None:
             transaction.operations.take_turn(after)
             transaction.operations.save(after)
+            if not cleaned:
+                _give_back(transaction, operation)
 
         return Settlement(operation, write)
 
@@ -268,36 +268,43 @@ class Steps:
 
         return Settlement(operation, write, done.state, after=done)
 
-    def _abandon(self, operation: Operation) -> None:
-        """Let the issuer clean up after a request that ends here; that it cannot is no reason to go on."""
-        if not isinstance(operation.state, states.AwaitingIssuer):
-            return
+    def _abandon(self, operation: Operation) -> bool:
+        """Let the issuer clean up after a request that ends here, and say whether it has.
+
+        That it cannot is no reason to go on; that somebody has disabled it is no reason to leave things behind.
+        """
+        if operation.sealed_key is None or not isinstance(operation.state, states.AwaitingIssuer):
+            return True  # Nobody outside knows of it.
         try:
-            issuer = self._issuers.open(operation.vault_id, operation.issuer)
+            issuer = self._issuers.open_to_clean_up(operation.vault_id, operation.issuer)
             if isinstance(issuer, Abandons):
                 request = self._request(operation, self._keys.load(operation))
                 issuer.abandon(request, OperationJournal(self._store, self._clock, operation))
         except (BrokerError, IssuerUnavailable) as error:
             _log.warning("issuer could not clean up", operation=operation.id, reason=str(error))
+            return False
+        return True
 
     def _settlement(self, operation: Operation, event: states.Event) -> Settlement:
-        """The state after the event; an end goes on record.
+        """The state after the event; an end goes on record, and the issuer cleans up.
 
         The deadline is looked at when the issuer has been asked: the certificate may be ready, and only the broker was
         away.
         """
         now = self._clock.now()
         if isinstance(event, states.Waiting | states.Unavailable) and now >= operation.deadline:
-            self._abandon(operation)
             # What this attempt found is told with the end.
             operation = replace(operation, state=states.advance(operation.state, event, now))
             event = states.DeadlinePassed()
         state = states.advance(operation.state, event, now)
         finished = states.is_finished(state)
+        cleaned = not finished or self._abandon(operation)
         after = replace(operation, state=state, sealed_key=None if finished else operation.sealed_key)
 
         def write(transaction: SQLTransaction) -> None:
             transaction.operations.save(after)
+            if not cleaned:
+                _give_back(transaction, operation)
             if finished:
                 shown = transaction.operations.pending(operation.vault_id, operation.name)
                 if shown is not None and shown.id == operation.id:
@@ -307,6 +314,12 @@ class Steps:
                 transaction.audit(record(caller, now, f"/certificates/{operation.name}/pending", outcome, 0))
 
         return Settlement(operation, write, state)
+
+
+def _give_back(transaction: SQLTransaction, operation: Operation) -> None:
+    """Undo what an issuer that could not clean up has left in the database."""
+    transaction.budgets.release_all(operation.id)
+    transaction.issuers.remove_challenges_of(operation.id)
 
 
 def _nothing(transaction: SQLTransaction) -> None:

@@ -186,6 +186,13 @@ class Issuers:
             raise Invalid(f"The issuer {name} is disabled: enable it, or use another one.")
         return self._opened(vault_id, self._revealed(vault_id, stored))
 
+    def open_to_clean_up(self, vault_id: int, name: str) -> Issuer:
+        """An issuer that ends what it has begun, also one that is disabled.
+
+        Raises NotFound, and Invalid when its settings no longer hold.
+        """
+        return self._opened(vault_id, self._revealed(vault_id, self._stored(vault_id, name)))
+
     def account(self, vault: Vault, name: str) -> AccountDescription:
         """What the CA says of an issuer's account. Raises NotFound, Invalid, Unavailable."""
         issuer = self._with_account(vault, name)

@@ -16,6 +16,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import structlog
+
 from certbroker import background
 from certbroker.domain.records import Operation
 from certbroker.engine.workbench import Workbench
@@ -41,6 +43,7 @@ _BY_AGE: Final = 4
 _EXTEND: Final = 30.0
 
 Lane = tuple[int, str] | None
+_log = structlog.get_logger("certbroker.engine")
 
 
 class IssueSweep:
@@ -124,18 +127,21 @@ class IssueSweep:
         self._remote.shutdown(wait=True, cancel_futures=True)
 
     def _settle_here(self, settlements: list[Settlement]) -> None:
-        self._settle(settlements, None)
-
-    def _work_outside(self, operation: Operation, lane: Lane) -> None:
-        with background.working():
-            self._settle([self._operations.steps.take(operation)], lane)
-
-    def _settle(self, settlements: list[Settlement], lane: Lane) -> None:
         try:
             self._operations.settle(settlements)
         finally:
             for settlement in settlements:
-                self._give_back(lane, settlement.operation.id)
+                self._give_back(None, settlement.operation.id)
+            self._inbox.wake()
+
+    def _work_outside(self, operation: Operation, lane: Lane) -> None:
+        try:
+            with background.working():
+                self._operations.work(operation)
+        except Exception:
+            _log.exception("operation could not be worked on", operation=operation.id)
+        finally:
+            self._give_back(lane, operation.id)
             self._inbox.wake()
 
     def _keep_leases(self) -> None:

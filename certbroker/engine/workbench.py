@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import structlog
+
 from certbroker import background
 from certbroker.domain.records import Operation
-from certbroker.services.issuance.steps import Settlement
+from certbroker.services.issuance.steps import Settlement, came_to_nothing
 
 # For so long a thread collects finished steps, in seconds, before it stores them together.
 _COLLECT: Final = 0.02
+_log = structlog.get_logger("certbroker.engine")
 
 
 class Workbench:
@@ -68,5 +71,13 @@ class Workbench:
                     operation = self._ready.popleft()
                 except IndexError:  # Another thread has taken the last one.
                     break
-                settlements.append(self._step(operation))
+                settlements.append(self._taken(operation))
         return settlements
+
+    def _taken(self, operation: Operation) -> Settlement:
+        """Take a step; one that fails costs the others nothing."""
+        try:
+            return self._step(operation)
+        except Exception:
+            _log.exception("step failed", operation=operation.id)
+            return came_to_nothing(operation)

@@ -18,7 +18,7 @@ from certbroker.domain.operation import Problem
 from certbroker.ports.issuer import IssuanceRequest, IssuerSettings, Journal, Reply, RequestRefused, Resources
 from certbroker.services.issuers.governor import Governor
 from certbroker.services.issuers.issuers import IssuerChanges
-from tests.support.issuer_bench import Bench, Step, wait
+from tests.support.issuer_bench import Bench, Step, fail, wait
 
 CA = "https://ca.example/directory"
 LIMITS = Limits(names=limit(1, timedelta(days=7)))
@@ -160,3 +160,30 @@ def test_what_other_operations_have_put_up_stays(bench: Bench) -> None:
 
     assert "theirs.thumbprint" == bench.core.broker.board.answer("http-01", "theirs")
     assert (False, None, None) == left_behind(bench)
+
+
+@pytest.mark.parametrize("end", [cancel, pass_deadline])
+def test_an_issuer_that_fails_unexpectedly_while_cleaning_up_keeps_nothing_from_its_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, end: Callable[[Bench], None]
+) -> None:
+    made = bench.ask(validating(bench), wait(60))
+    bench.turn()
+    monkeypatch.setattr(bench.kind, "abandon", fail(RuntimeError("a bug")))
+    end(bench)
+    bench.clock.forward(timedelta(seconds=1))
+    bench.turn()
+
+    assert states.is_finished(bench.now(made).state)
+    assert (False, None, None) == left_behind(bench)
+
+
+def test_an_issuer_that_fails_unexpectedly_while_cleaning_up_gives_its_turn_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = lambda request, journal: RequestRefused(Problem("No", "Not for you."))  # noqa: E731
+    made = bench.ask(refuse, bench.issue, standby_issuers=("other",))
+    monkeypatch.setattr(bench.kind, "abandon", fail(RuntimeError("a bug")))
+    bench.turn()
+    bench.turn()
+
+    assert ("other", True) == (bench.now(made).issuer, isinstance(bench.now(made).state, states.Completed))

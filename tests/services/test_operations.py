@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from certbroker.ports.issuer import (
     RequestRefused,
 )
 from certbroker.services.issuance.journal import LEASE
+from certbroker.store.transaction import SQLTransaction
 from tests.support.certificates import Authority, der
 from tests.support.issuer_bench import Bench, fail, wait
 
@@ -69,6 +71,34 @@ def test_an_unforeseen_error_does_not_cost_the_key(bench: Bench) -> None:
     bench.turn()
     assert isinstance(bench.now(made).state, states.Completed)
     assert bench.kind.requests[0].csr == bench.kind.requests[1].csr
+
+
+def test_an_operation_that_cannot_even_be_put_off_is_taken_up_again_when_its_lease_has_run_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench.ask(bench.issue)
+    (claimed,) = bench.operations.claim(bench.operations.due(10))
+    with monkeypatch.context() as patched:
+        bench.kind.steps.insert(0, lambda request, journal: _lose_database(patched, bench))
+        settlement = bench.operations.steps.take(claimed)
+    bench.operations.settle([settlement])
+    before = bench.operations.due(10)
+    bench.clock.forward(LEASE)
+    bench.turn()
+
+    assert [] == before
+    assert isinstance(bench.now(made).state, states.Completed)
+    assert bench.kind.requests[0].csr == bench.kind.requests[1].csr
+
+
+def _lose_database(patched: pytest.MonkeyPatch, bench: Bench) -> Reply:
+    """Let nothing be read from now on."""
+
+    def glance() -> SQLTransaction:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    patched.setattr(bench.store, "glance", glance)
+    raise sqlite3.OperationalError("disk I/O error")
 
 
 def test_an_issuer_that_is_away_is_asked_again_later_and_later(bench: Bench) -> None:

@@ -87,14 +87,18 @@ class Steps:
             return self._step(operation)
         except LeaseLost:
             _log.warning("operation taken over by another worker", operation=operation.id)
-            return Settlement(operation, _nothing)
+            return came_to_nothing(operation)
         except Exception:
             _log.exception("operation failed unexpectedly", operation=operation.id, certificate=operation.name)
+        try:
             # A key that was saved meanwhile, and may be known outside, must not be lost.
             saved = self._store.glance().operations.get(operation.id)
             if saved is None or not isinstance(saved.state, states.Prepared | states.AwaitingIssuer):
-                return Settlement(operation, _nothing)
+                return came_to_nothing(operation)
             return self._settlement(replace(saved, fence=operation.fence), states.Unavailable(_UNEXPECTED))
+        except Exception:
+            _log.exception("operation could not be put off", operation=operation.id, certificate=operation.name)
+            return came_to_nothing(operation)
 
     def at_once(self, operation: Operation) -> Settlement | None:
         """Take the only step of an operation that is planned, where that is quick enough for the event loop.
@@ -283,6 +287,9 @@ class Steps:
         except (BrokerError, IssuerUnavailable) as error:
             _log.warning("issuer could not clean up", operation=operation.id, reason=str(error))
             return False
+        except Exception:
+            _log.exception("issuer failed unexpectedly while cleaning up", operation=operation.id)
+            return False
         return True
 
     def _settlement(self, operation: Operation, event: states.Event) -> Settlement:
@@ -320,6 +327,11 @@ def _give_back(transaction: SQLTransaction, operation: Operation) -> None:
     """Undo what an issuer that could not clean up has left in the database."""
     transaction.budgets.release_all(operation.id)
     transaction.issuers.remove_challenges_of(operation.id)
+
+
+def came_to_nothing(operation: Operation) -> Settlement:
+    """What came of a step that somebody else takes, now or when the operation's lease has run out."""
+    return Settlement(operation, _nothing)
 
 
 def _nothing(transaction: SQLTransaction) -> None:

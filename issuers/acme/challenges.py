@@ -20,7 +20,7 @@ from issuers.acme.delegation import end_of_aliases
 from issuers.acme.identifiers import Unorderable
 from issuers.acme.messages import Authorization, Challenge
 from issuers.acme.problem import Nonsense
-from issuers.acme.settings import DNS_01, HTTP_01, TLS_ALPN_01
+from issuers.acme.settings import BY_DNS, DNS_01, HTTP_01, TLS_ALPN_01
 from issuers.acme.signing import AccountKey
 
 # A bound for answers to authorizations without a time of expiry: no CA keeps one pending for longer.
@@ -74,7 +74,7 @@ def answer_to(authorization: Authorization, challenge: Challenge, key: AccountKe
     if challenge.kind == TLS_ALPN_01:
         return BoardAnswer(TLS_ALPN_01, authorization.identifier.value, key_authorization, authorization.expires)
     digest = encode_b64jose(hashlib.sha256(key_authorization.encode()).digest())
-    return DNSAnswer(f"_acme-challenge.{authorization.identifier.value}", digest)
+    return DNSAnswer(BY_DNS[DNS_01] + authorization.identifier.value, digest)
 
 
 def journalled(answers: Iterable[ChallengeAnswer], earlier: Mapping[str, str] | None) -> str:

@@ -20,8 +20,9 @@ from issuers.acme.at_once import each
 from issuers.acme.delegation import end_of_aliases
 from issuers.acme.messages import Authorization, Challenge
 from issuers.acme.problem import Nonsense, printable
+from issuers.acme.settings import BY_DNS, DNS_PERSIST_01
 
-PREFIX: Final = "_validation-persist."
+PREFIX: Final = BY_DNS[DNS_PERSIST_01]
 
 # A value of an RFC 8659 parameter: printable, without white space and semicolon.
 _VALUE: Final = re.compile(r"[\x21-\x3a\x3c-\x7e]*", re.ASCII)

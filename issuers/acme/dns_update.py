@@ -86,7 +86,7 @@ class DNSUpdatePublisher:
         self._keyring = dns.tsigkeyring.from_text({server.key_name: server.key_secret})
 
     def publish(self, name: str, value: str) -> None:
-        owner = dns.name.from_text(name)
+        owner = self._owner(name)
         zone = self._zone(owner)
         update = self._update(zone)
         update.add(owner, self._server.ttl, "TXT", _quoted(value))
@@ -94,10 +94,16 @@ class DNSUpdatePublisher:
         self._wait(zone, owner, value)
 
     def withdraw(self, name: str, value: str) -> None:
-        owner = dns.name.from_text(name)
+        owner = self._owner(name)
         update = self._update(self._zone(owner))
         update.delete(owner, "TXT", _quoted(value))
         self._send(update, name)
+
+    def _owner(self, name: str) -> dns.name.Name:
+        try:
+            return dns.name.from_text(name)
+        except dns.exception.DNSException as error:
+            raise self._unavailable(f"it can have no record at {name}", error) from error
 
     def _update(self, zone: dns.name.Name) -> dns.update.UpdateMessage:
         return dns.update.UpdateMessage(

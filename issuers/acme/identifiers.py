@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
 
 from certbroker.domain.operation import Problem
 from certbroker.domain.policy import CertificatePolicy, common_name, is_address, is_dns_name
 from issuers.acme.messages import Identifier
 from issuers.acme.settings import BY_DNS
+
+# RFC 1035 section 2.3.4, as text without the final dot.
+_LONGEST_NAME: Final = 253
 
 
 class Unorderable(Exception):
@@ -34,6 +38,13 @@ def identifiers_of(policy: CertificatePolicy, challenge: str) -> tuple[Identifie
             raise Unorderable(
                 f"{identifier.value} is a wildcard name, which CAs validate by DNS only: set challenge=dns-01 or "
                 "challenge=dns-persist-01 in the issuer's options, or name the hosts one by one."
+            )
+        place = BY_DNS.get(challenge, "") + identifier.value.removeprefix("*.")
+        if identifier.kind == "dns" and len(place) > _LONGEST_NAME:
+            raise Unorderable(
+                f"{identifier.value} is too long to be validated by {challenge}: its record would be at {place}, and a "
+                f"DNS name has at most {_LONGEST_NAME} characters. Use an issuer with another challenge, or remove the "
+                "name."
             )
         if identifier.kind == "ip" and challenge in BY_DNS:
             # RFC 8738 section 7.

@@ -29,7 +29,8 @@ TLS_ALPN_01: Final = "tls-alpn-01"
 DNS_01: Final = "dns-01"
 DNS_PERSIST_01: Final = "dns-persist-01"
 CHALLENGES: Final = (HTTP_01, TLS_ALPN_01, DNS_01, DNS_PERSIST_01)
-BY_DNS: Final = (DNS_01, DNS_PERSIST_01)
+# Challenges that are answered in DNS, and what comes before a name where their records are.
+BY_DNS: Final = {DNS_01: "_acme-challenge.", DNS_PERSIST_01: "_validation-persist."}
 ACCOUNT_KEYS: Final = ("P-256", "P-384", "P-521", "RSA-2048", "RSA-3072", "RSA-4096")
 
 DIRECTORIES: Final = {

@@ -10,6 +10,8 @@ import pytest
 
 from certbroker.ports.issuer import DNSPublisher, IssuerUnavailable, RequestRefused
 from issuers.acme.dns_update import DNSUpdatePublisher, DNSUpdateServer
+from issuers.acme.identifiers import Unorderable, identifiers_of
+from issuers.acme.messages import Identifier
 from pebble.launcher import Pebble
 from tests.support.acme_ports import MemoryJournal, Surroundings, drive, issued, names_in, request_for
 from tests.support.dns_server import KEY_NAME, KEY_SECRET, WRONG_SECRET, AuthoritativeServer
@@ -17,6 +19,10 @@ from tests.support.dns_server import KEY_NAME, KEY_SECRET, WRONG_SECRET, Authori
 pytestmark = pytest.mark.xdist_group("acme-dns")
 
 NAME = "_acme-challenge.www.example.org"
+
+
+def long_name(length: int) -> str:
+    return (f"{'n' * 60}." * 5)[-length - 1 : -1]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +120,24 @@ def test_a_server_that_refuses_is_named() -> None:
 def test_a_name_outside_every_zone_is_an_error(publisher: DNSPublisher) -> None:
     with pytest.raises(IssuerUnavailable, match="no zone"):
         publisher.publish("_acme-challenge.www.example.com", "value")
+
+
+@pytest.mark.parametrize(("challenge", "longest"), [("dns-01", 237), ("dns-persist-01", 233), ("http-01", 253)])
+def test_a_name_whose_record_would_have_a_name_that_is_too_long_is_refused(challenge: str, longest: int) -> None:
+    fits = long_name(longest)
+
+    assert (Identifier("dns", fits),) == identifiers_of(request_for(fits).policy, challenge)
+    if challenge != "http-01":
+        assert 1 == len(identifiers_of(request_for(f"*.{fits}").policy, challenge))
+        with pytest.raises(Unorderable, match=f"too long to be validated by {challenge}"):
+            identifiers_of(request_for(f"n{fits}").policy, challenge)
+
+
+@pytest.mark.parametrize("name", [f"_acme-challenge.{long_name(238)}", "_acme-challenge..example.org"])
+def test_a_name_that_dns_does_not_have_is_an_error(publisher: DNSPublisher, name: str) -> None:
+    for act in (publisher.publish, publisher.withdraw):
+        with pytest.raises(IssuerUnavailable, match="can have no record at"):
+            act(name, "value")
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,18 @@ def _unless_same_payload(column: Any, parameter: str) -> Any:
     return case((same, col(column)), else_=bindparam(parameter))
 
 
+# Whoever works on it may not know yet that it has been cancelled, and would put off what has to be done at once.
+_PUT_OFF = and_(
+    col(_p.cancellation_requested) == 1,
+    bindparam("new_finished") == 0,
+    col(_p.act_at) <= func.coalesce(bindparam("new_act_at"), col(_p.act_at)),
+)
 _STATE = Statement(
     update(_p)
     .where(_THIS, col(_p.fence) == bindparam("owner_fence"))
     .values(
         state=bindparam("new_state"),
-        act_at=bindparam("new_act_at"),
+        act_at=case((_PUT_OFF, col(_p.act_at)), else_=bindparam("new_act_at")),
         lease_until=bindparam("new_lease"),
         # A rotation may have rewrapped the key since the operation was read: the same payload keeps its newer wrapping.
         kek=_unless_same_payload(_p.kek, "new_kek"),
@@ -57,9 +63,8 @@ _TURN = Statement(
     .where(_THIS, col(_p.fence) == bindparam("owner_fence"))
     .values(issuer=bindparam("new_issuer"), options=bindparam("new_options"))
 )
-_CANCEL = Statement(
-    update(_p).where(_THIS).values(cancellation_requested=1, act_at=bindparam("new_act_at"), lease_until=0)
-)
+# The lease stays, so that nobody cleans up while somebody still acts; it is given back with what comes of that.
+_CANCEL = Statement(update(_p).where(_THIS).values(cancellation_requested=1, act_at=bindparam("new_act_at")))
 _DUE = and_(col(_p.act_at) <= bindparam("now"), col(_p.lease_until) <= bindparam("now"))
 _PASSED_OVER = func.json_each(bindparam("passed_over")).table_valued("value")
 _ISSUER = func.json_array(col(_p.vault_id), col(_p.issuer))
@@ -242,6 +247,7 @@ class Operations:
                 owner_fence=operation.fence,
                 new_state=encode_state(operation.state),
                 new_act_at=act_at(operation.state),
+                new_finished=int(states.is_finished(operation.state)),
                 new_lease=0 if hold_until is None else micros(hold_until),
                 new_kek=sealed and sealed.kek,
                 new_dek=sealed and sealed.dek,
@@ -262,7 +268,7 @@ class Operations:
         )
 
     def request_cancellation(self, operation_id: str, now: datetime) -> None:
-        """Note that the owner wants it ended, and make it due at once."""
+        """Note that the owner wants it ended, and make it due at once, or when the step in hand has been taken."""
         _CANCEL.run(self._cursor, id=operation_id, new_act_at=micros(now))
 
     def count_unfinished(self, vault: int, issuer: str) -> int:

@@ -195,6 +195,40 @@ def test_a_cancelled_operation_is_not_asked_for_any_more(bench: Bench) -> None:
         certificates.cancel(bench.caller, bench.vault, "c")
 
 
+def test_a_cancellation_is_not_put_off_by_the_step_in_hand(bench: Bench) -> None:
+    def cancelled(request: IssuanceRequest, journal: Journal) -> Reply:
+        bench.certificates.cancel(bench.caller, bench.vault, "c")
+        raise IssuerUnavailable(Problem("Limited", "Too many."), bench.clock.now() + timedelta(hours=20))
+
+    made = bench.ask(cancelled)
+    bench.turn()
+    bench.turn()
+
+    assert isinstance(bench.now(made).state, states.Cancelled)
+    assert 1 == len(bench.kind.requests)
+
+
+def test_nobody_cleans_up_after_a_cancelled_operation_while_the_step_in_hand_still_acts(bench: Bench) -> None:
+    """Otherwise an answer to a challenge could be withdrawn and then be published, for good."""
+
+    def publishing(request: IssuanceRequest, journal: Journal) -> Reply:
+        bench.certificates.cancel(bench.caller, bench.vault, "c")
+        bench.turn()
+        assert [] == bench.kind.abandoned
+        journal.intend("challenge", answers="[]")
+        return wait(3600)(request, journal)
+
+    made = bench.ask(publishing)
+    bench.turn()
+    waiting = bench.now(made).state
+    bench.turn()
+
+    assert isinstance(waiting, states.AwaitingIssuer)
+    assert "The issuer is thinking." == waiting.detail
+    assert isinstance(bench.now(made).state, states.Cancelled)
+    assert [made.id] == [operation for operation, _ in bench.kind.abandoned]
+
+
 def test_a_worker_whose_lease_has_run_out_changes_nothing(bench: Bench) -> None:
     """It comes back from the issuer when another worker has finished already."""
     other = bench.worker("two")

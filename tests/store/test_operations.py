@@ -144,7 +144,7 @@ def test_a_new_operation_takes_the_place_of_an_earlier_one(store: SQLiteStore) -
     assert [second.id] == [due.id for due in store.glance().operations.due(NOW, 10)]
 
 
-def test_cancelling_makes_it_due_at_once_and_ends_the_lease(store: SQLiteStore) -> None:
+def test_cancelling_makes_it_due_at_once(store: SQLiteStore) -> None:
     made = _operation(due=NOW + timedelta(days=1))
     _add(store, made)
     store.write(lambda tx: tx.operations.request_cancellation(made.id, NOW))
@@ -153,6 +153,46 @@ def test_cancelling_makes_it_due_at_once_and_ends_the_lease(store: SQLiteStore) 
     claimed = _claim(store, made)
     assert claimed is not None
     assert claimed.cancellation_requested
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        states.Prepared(NOW + timedelta(hours=20)),
+        states.AwaitingIssuer(b"csr", NOW + timedelta(hours=20), "…"),
+        states.AwaitingMerge(b"csr"),
+    ],
+    ids=lambda state: type(state).__name__,
+)
+def test_what_is_cancelled_while_somebody_works_on_it_is_due_when_that_is_stored(
+    store: SQLiteStore, state: states.State
+) -> None:
+    made = _operation()
+    _add(store, made)
+    owned = _claim(store, made)
+    assert owned is not None
+    store.write(lambda tx: tx.operations.request_cancellation(made.id, NOW))
+    meanwhile = store.glance().operations.due(NOW, 10)
+    store.write(lambda tx: tx.operations.save(replace(owned, state=state), NOW + LEASE))
+    held = store.glance().operations.due(NOW, 10)
+    store.write(lambda tx: tx.operations.save(replace(owned, state=state)))
+
+    assert [] == meanwhile == held
+    assert [made.id] == [due.id for due in store.glance().operations.due(NOW, 10)]
+    claimed = _claim(store, made)
+    assert claimed is not None
+    assert claimed.cancellation_requested
+
+
+def test_what_is_cancelled_while_it_ends_is_not_due_any_more(store: SQLiteStore) -> None:
+    made = _operation()
+    _add(store, made)
+    owned = _claim(store, made)
+    assert owned is not None
+    store.write(lambda tx: tx.operations.request_cancellation(made.id, NOW))
+    store.write(lambda tx: tx.operations.save(replace(owned, state=states.Completed(b"csr"))))
+
+    assert [] == store.glance().operations.due(NOW + timedelta(days=30), 10)
 
 
 def test_a_start_ends_all_leases(store: SQLiteStore) -> None:

@@ -157,6 +157,11 @@ _RECORD = insertion(JournalRow, replace=("recorded",))
 _OWNED = Statement(
     update(_p).where(_THIS, col(_p.fence) == bindparam("owner_fence")).values(lease_until=bindparam("until"))
 )
+_EXTEND = Statement(
+    update(_p)
+    .where(_THIS, col(_p.fence) == bindparam("owner_fence"), col(_p.lease_until) > 0)
+    .values(lease_until=bindparam("until"))
+)
 
 
 class Due(Struct, frozen=True):
@@ -351,15 +356,19 @@ class Operations:
 
     def intend(self, operation: Operation, step: str, about: Mapping[str, str], lease_until: datetime) -> None:
         """Journal what is about to be asked, and keep the lease until then. LeaseLost as for `save`."""
-        self.extend(operation, lease_until)
+        self._keep(operation, lease_until)
         _INTEND.run(self._cursor, operation_id=operation.id, step=step, intended=_encode(about), recorded=None)
 
     def record(self, operation: Operation, step: str, reply: Mapping[str, str], lease_until: datetime) -> None:
         """Journal what a step brought, and keep the lease until then. LeaseLost as for `save`."""
-        self.extend(operation, lease_until)
+        self._keep(operation, lease_until)
         _RECORD.run(self._cursor, operation_id=operation.id, step=step, intended=None, recorded=_encode(reply))
 
     def extend(self, operation: Operation, until: datetime) -> None:
+        """Keep the lease until then, unless it has been given back meanwhile or somebody else has it."""
+        _EXTEND.run(self._cursor, id=operation.id, owner_fence=operation.fence, until=micros(until))
+
+    def _keep(self, operation: Operation, until: datetime) -> None:
         _owned(_OWNED.run(self._cursor, id=operation.id, owner_fence=operation.fence, until=micros(until)))
 
     def entry(self, operation_id: str, step: str) -> tuple[dict[str, str] | None, dict[str, str] | None]:

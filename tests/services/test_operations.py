@@ -325,6 +325,18 @@ def test_a_deleted_certificate_does_not_come_back_with_its_issuance(bench: Bench
     assert bench.store.glance().lifecycles.get(bench.vault.id, "c") is None
 
 
+def test_what_was_given_back_while_its_lease_was_about_to_be_extended_is_due_when_it_should_be(bench: Bench) -> None:
+    made = bench.ask(wait(1), bench.issue)
+    claimed = bench.operations.claim(bench.operations.due(10))
+    for operation in claimed:
+        bench.operations.work(operation)
+    bench.operations.extend(claimed)
+    bench.clock.forward(timedelta(seconds=1))
+    bench.turn()
+
+    assert isinstance(bench.now(made).state, states.Completed)
+
+
 def test_one_operation_is_claimed_by_one_worker(bench: Bench) -> None:
     bench.ask()
     due = bench.operations.due(10)

@@ -73,7 +73,7 @@ def test_a_lease_keeps_others_out_until_it_ends(store: SQLiteStore) -> None:
     assert 2 == taken_over.fence
 
 
-@pytest.mark.parametrize("what", ["save", "intend", "record", "extend"])
+@pytest.mark.parametrize("what", ["save", "intend", "record"])
 def test_a_former_owner_changes_nothing(store: SQLiteStore, what: str) -> None:
     made = _operation()
     _add(store, made)
@@ -89,12 +89,28 @@ def test_a_former_owner_changes_nothing(store: SQLiteStore, what: str) -> None:
                 "save": lambda tx: tx.operations.save(replace(former, state=states.Cancelled())),
                 "intend": lambda tx: tx.operations.intend(former, "order", {"url": "x"}, late),
                 "record": lambda tx: tx.operations.record(former, "order", {"url": "x"}, late),
-                "extend": lambda tx: tx.operations.extend(former, late),
             }[what]
         )
     assert before == store.glance().operations.get(made.id)
     assert (None, None) == store.glance().operations.entry(made.id, "order")
     assert _claim(store, made, NOW + 2 * LEASE, "three") is not None
+
+
+def test_a_lease_is_extended_for_its_owner_only_and_while_it_lasts(store: SQLiteStore) -> None:
+    made = _operation()
+    _add(store, made)
+    former = _claim(store, made)
+    assert former is not None
+    store.write(lambda tx: tx.operations.extend(former, NOW + 2 * LEASE))
+    extended = _claim(store, made, NOW + LEASE, "two")
+    owned = _claim(store, made, NOW + 2 * LEASE, "two")
+    assert owned is not None
+    store.write(lambda tx: tx.operations.extend(former, NOW + 9 * LEASE))
+    store.write(lambda tx: tx.operations.save(owned))
+    store.write(lambda tx: tx.operations.extend(owned, NOW + 9 * LEASE))
+
+    assert extended is None
+    assert [made.id] == [due.id for due in store.glance().operations.due(NOW, 10)]
 
 
 def test_the_journal_keeps_intent_and_reply_side_by_side(store: SQLiteStore) -> None:

@@ -215,7 +215,7 @@ class Operations:
             self._meters.operation_ended(operation.vault_id, operation.issuer, outcome, trigger)
 
     def extend(self, operations: list[Operation]) -> None:
-        """Keep the leases of operations that are still worked on."""
+        """Keep the leases of operations that are still worked on, as far as they have not been given back since."""
         until = self._clock.now() + LEASE
         works = [_extension(operation, until) for operation in operations]
         self._store.write_all(works)

@@ -68,7 +68,16 @@ class IssueSweep:
         """Claim what is due and has a free thread; return how much that was."""
         self._keep_leases()
         lanes: dict[str, Lane] = {}
-        claimed = self._claim(lanes)
+        claimed: list[Operation] = []
+        try:
+            self._claim(claimed, lanes)
+        finally:
+            # Whatever has failed: what was claimed is worked on, and no place is kept for what was not.
+            self._hand_out(claimed, lanes)
+        return len(claimed)
+
+    def _hand_out(self, claimed: list[Operation], lanes: dict[str, Lane]) -> None:
+        """Have everything worked on that was claimed, or was handed in, and give back the places that are left."""
         for operation in self._inbox.take():
             with self._lock:
                 self._busy[None] += 1
@@ -89,11 +98,9 @@ class IssueSweep:
         self._primes.put(primes)
         for lane in lanes.values():
             self._give_back(lane)
-        return len(claimed)
 
-    def _claim(self, lanes: dict[str, Lane]) -> list[Operation]:
+    def _claim(self, claimed: list[Operation], lanes: dict[str, Lane]) -> None:
         """Claim what is due and has a place in its lane, the most urgent first; `lanes` gets a place by operation."""
-        claimed: list[Operation] = []
         self._sweeps += 1
         by_age = self._sweeps % _BY_AGE == 0
         full = self._full() if time.monotonic() >= self._look_past else set()
@@ -118,7 +125,7 @@ class IssueSweep:
                     full.add(issuer)
             claimed += self._operations.claim(chosen)
             if len(found) < _BATCH or len(chosen) == len(found) or time.monotonic() < self._look_past:
-                return claimed
+                return
 
     def stop(self) -> None:
         """Wait for the work in hand; what has not begun keeps its lease and is resumed after the next start."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from msgspec.structs import replace
 
 from certbroker.app import Core
@@ -118,6 +119,29 @@ class FailingOperations:
 
     def work(self, operation: Operation) -> None:
         self.take(operation)
+
+
+def test_a_claim_that_fails_costs_no_place_and_nothing_that_was_claimed_before_it() -> None:
+    operations = SparseOperations()
+    sweep = IssueSweep(operations, Inbox())
+    for _ in range(2 * THREADS_PER_ISSUER):
+        with pytest.raises(OSError, match="disk is full"):
+            sweep.sweep()
+    operations.failing = False
+    until("claimed", lambda: sweep.sweep() or None)
+    until("taken", lambda: operations.taken or None)
+    sweep.stop()
+
+
+class SparseOperations(FailingOperations):
+    """The same, where nothing can be claimed while it is `failing`."""
+
+    failing = True
+
+    def claim(self, due: list[Due]) -> list[Operation]:
+        if self.failing:
+            raise OSError("The disk is full.")
+        return super().claim(due)
 
 
 def test_a_step_that_fails_on_this_machine_costs_what_was_done_before_it_nothing() -> None:

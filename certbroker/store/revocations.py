@@ -27,8 +27,11 @@ _GET = Statement(
     )
 )
 _PUT = insertion(
-    _r, replace=("version", "issuer", "reason", "renew", "compromised", "act_at", "attempts", "revoked", "problem")
-)
+    _r,
+    replace=(
+        "version", "issuer", "reason", "renew", "compromised", "requested", "act_at", "attempts", "revoked", "problem",
+    ),
+)  # fmt: skip
 _ROW: Final[ColumnElement[int]] = literal_column("rowid")
 _CLAIM = Statement(
     update(_r)

@@ -246,6 +246,11 @@ def test_a_refusal_that_nobody_waits_for_is_told(bench: Bench) -> None:
 
     assert Progress.REFUSED is known(bench, version).progress
     assert 1 == told(bench, EventType.CERTIFICATE_REVOCATION_FAILED)
+    bench.kind.answers = [DOWN, NO]
+    revoke(bench, version)
+    bench.clock.moment += HOUR
+    go_on(bench)
+    assert 2 == told(bench, EventType.CERTIFICATE_REVOCATION_FAILED)
 
 
 def test_nobody_asks_any_more_when_the_certificate_has_expired(bench: Bench) -> None:

@@ -24,6 +24,10 @@ class TooLarge(Invalid):
     """The input is larger than we are willing to look at."""
 
 
+class TooSlow(Invalid):
+    """The input has not come to its end in the time that we are willing to wait."""
+
+
 class Unauthenticated(BrokerError):
     """No token, or one that does not hold."""
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from certbroker.domain.access import MANAGE, ROLES
 from certbroker.domain.audit import Caller, record
-from certbroker.domain.errors import BrokerError, Invalid, TooLarge, Unauthenticated
+from certbroker.domain.errors import BrokerError, Invalid, Unauthenticated
 from certbroker.domain.objects import Vault
 from certbroker.services.broker import Broker
 from certbroker.services.health.doctor import Wanted
@@ -25,6 +25,7 @@ from certbroker.web.admin_discovery import DiscoveryAdministration
 from certbroker.web.admin_drills import DrillAdministration
 from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
+from certbroker.web.http import receive_body
 from certbroker.web.status_json import checkup_json, source_json, status_json
 
 _MAX_BODY: Final = 64 * 1024
@@ -189,12 +190,12 @@ class Administration:
             caller = replace(caller, principal=principal)
             try:
                 self._broker.access.authorize(principal, MANAGE, "/")
-                result = await run_in_threadpool(handler, caller, request, await _body(request))
+                body = await receive_body(request.receive, _MAX_BODY)
+                result = await run_in_threadpool(handler, caller, request, body)
             except BrokerError as error:
                 refused = refusal(error)
-                outcome = refused.body["error"]["code"]
-                self._audit(caller, path, outcome, refused.status)
-                return JSONResponse(refused.body, refused.status)
+                self._audit(caller, path, refused.body["error"]["code"], refused.status)
+                raise
             if method == "GET":
                 self._audit(caller, path, "ok", 200)
             return Response(status_code=204) if result is None else JSONResponse(result)
@@ -216,15 +217,6 @@ class Administration:
         if principal.audience != self._hosts.management_audience:
             raise Unauthenticated(f"The token is for {principal.audience}, not {self._hosts.management_audience}.")
         return principal.object_id
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY:
-            raise TooLarge(f"The body of the request is larger than {_MAX_BODY} bytes.")
-    return body
 
 
 def _decode(body: bytes, kind: type[Any]) -> Any:

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from certbroker.domain import errors
 from certbroker.services.identity.tokens import BadCredentials
-from certbroker.web.http import Response
+from certbroker.web.http import CLOSE, Response
 
 # The first class that fits decides: status, code, inner code.
 _TABLE: Final[tuple[tuple[type[errors.BrokerError], int, str, str | None], ...]] = (
     (errors.TooLarge, 413, "RequestEntityTooLarge", None),
+    (errors.TooSlow, 408, "RequestTimeout", None),
     (errors.Invalid, 400, "BadParameter", None),
     (BadCredentials, 401, "invalid_client", None),
     (errors.Unauthenticated, 401, "Unauthorized", None),
@@ -25,6 +26,11 @@ _TABLE: Final[tuple[tuple[type[errors.BrokerError], int, str, str | None], ...]]
     (errors.Sealed, 503, "ServiceUnavailable", None),
     (errors.LeaseLost, 409, "Conflict", None),
 )
+
+_RETRY: Final = ((b"retry-after", b"10"),)
+
+# After 408 and 413 the rest of the body is still on its way, and nobody will read it.
+_HEADERS: Final = {408: (CLOSE,), 413: (CLOSE,), 503: _RETRY}
 
 # Key Vault's word where it is not the domain's own.
 _KINDS: Final = {
@@ -45,16 +51,14 @@ def refusal(error: errors.BrokerError) -> Response:
         if isinstance(error, kind):
             word = getattr(error, "kind", "")
             name = _KINDS.get(word, word.capitalize())
-            retry = ((b"retry-after", b"10"),) if status == 503 else ()
-            return Response(
-                status, body(code.format(kind=name), error.message, inner and inner.format(kind=name)), retry
-            )
+            found = body(code.format(kind=name), error.message, inner and inner.format(kind=name))
+            return Response(status, found, _HEADERS.get(status, ()))
     return unexpected()
 
 
 def unavailable(message: str) -> Response:
     """The response while the broker cannot serve; trying later helps."""
-    return Response(503, body("ServiceUnavailable", message), ((b"retry-after", b"10"),))
+    return Response(503, body("ServiceUnavailable", message), _RETRY)
 
 
 def unexpected() -> Response:

@@ -6,6 +6,7 @@ of headers. Whoever stands between a client and us may read such a request in an
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import secrets
@@ -18,10 +19,17 @@ import msgspec
 from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
-from certbroker.domain.errors import Invalid, TooLarge
+from certbroker.domain.errors import Invalid, TooLarge, TooSlow
 
 MAX_BODY: Final = 1024 * 1024
 MAX_HEADERS: Final = 32 * 1024
+
+# For the whole of a body, however large. There are as many connections as the server accepts, and a client that begins
+# a body and never ends it keeps one: without a limit one client could keep them all, and needs no token for that.
+BODY_SECONDS: Final = 15.0
+
+# The last answer on a connection.
+CLOSE: Final = (b"connection", b"close")
 
 # RFC 3986 section 3.3 without the characters that no path of ours has.
 _PATH: Final = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
@@ -110,14 +118,28 @@ def admit(scope: Scope) -> Request:
 
 
 async def read_body(request: Request, receive: Receive, most: int = MAX_BODY) -> bytes:
-    """The whole body, of so many bytes at most. Raises TooLarge, Invalid."""
+    """The whole body of a request that may have none, of so many bytes at most. Raises TooLarge, TooSlow, Invalid."""
     length = request.headers.get(b"content-length", b"0")
     if length == b"0" and b"transfer-encoding" not in request.headers:
         return b""
     if not length.isdigit() or len(length) > 18:
         raise Invalid("The Content-Length header is not a number.")
     if int(length) > most:
-        raise TooLarge(f"The body of the request is larger than {most} bytes.")
+        raise _too_large(most)
+    return await receive_body(receive, most)
+
+
+async def receive_body(receive: Receive, most: int) -> bytes:
+    """The whole body, of so many bytes at most, in the time that there is for it. Raises TooLarge, TooSlow, Invalid."""
+    seconds = BODY_SECONDS * max(1, most // MAX_BODY)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _received(receive, most)
+    except TimeoutError:
+        raise TooSlow(f"The body of the request has not come to its end within {seconds:g} seconds.") from None
+
+
+async def _received(receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -127,10 +149,14 @@ async def read_body(request: Request, receive: Receive, most: int = MAX_BODY) ->
         part = message.get("body", b"")
         size += len(part)
         if size > most:
-            raise TooLarge(f"The body of the request is larger than {most} bytes.")
+            raise _too_large(most)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"The body of the request is larger than {most} bytes.")
 
 
 _JSON: Final = (b"content-type", b"application/json; charset=utf-8")

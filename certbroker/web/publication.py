@@ -22,14 +22,16 @@ from urllib.parse import unquote_to_bytes
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from certbroker.domain.errors import Invalid
 from certbroker.domain.publication import fresh_for
 from certbroker.ports.clock import Clock
 from certbroker.services.pki.publications import Answer, Publications
+from certbroker.web.errors import refusal
+from certbroker.web.http import CLOSE, receive_body
 
 # A request about one certificate has about 80 bytes, with a nonce and a signature some hundreds.
 _MAX_REQUEST: Final = 4096
 _MAX_PATH: Final = 2 * _MAX_REQUEST
-_BODY_SECONDS: Final = 10.0
 
 # Lists up to this size are kept in memory, so many of them; longer ones are read as they are sent.
 _SMALL: Final = 256 * 1024
@@ -85,8 +87,6 @@ class PublicationApp:
                 await self._certificate(found[1], scope, send)
             else:
                 await _refuse(send, 404, "Nothing is published here.")
-        except TimeoutError:
-            await _refuse(send, 408, "The request has not come to its end.", (b"connection", b"close"))
         except Exception:
             _log.exception("what is published could not be served")
             await _refuse(send, 503, "It cannot be served now.", (b"retry-after", b"30"))
@@ -94,9 +94,10 @@ class PublicationApp:
     async def _status(self, authority: str, text: str, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["method"]:
             case "POST" if not text:
-                request = await _body(scope, receive)
-                if request is None:
-                    await _refuse(send, 413, f"A request has at most {_MAX_REQUEST} bytes.")
+                try:
+                    request = await receive_body(receive, _MAX_REQUEST)
+                except Invalid as error:
+                    await _refuse(send, refusal(error).status, error.message, CLOSE)
                     return
             case "GET" | "HEAD" if text:
                 request = _decoded(text)
@@ -171,22 +172,6 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
     except ValueError:
         return b""
-
-
-async def _body(scope: Scope, receive: Receive) -> bytes | None:
-    """The body of a request; None when it is too long. Raises TimeoutError."""
-    parts: list[bytes] = []
-    size = 0
-    async with asyncio.timeout(_BODY_SECONDS):
-        while True:
-            message = await receive()
-            part = message.get("body", b"")
-            size += len(part)
-            if size > _MAX_REQUEST:
-                return None
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
 
 
 async def _send(scope: Scope, send: Send, found: _Found, size: int | None = None) -> None:

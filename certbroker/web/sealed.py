@@ -7,15 +7,14 @@ import time
 from collections.abc import Awaitable
 from typing import Final
 
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from certbroker.domain.errors import BrokerError, Sealed
 from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
-from certbroker.web.http import Response, admit, respond
+from certbroker.web.http import CLOSE, Response, admit, respond
 
-# Bodies are not read here, so nothing that follows on the connection could be understood.
-_CLOSE: Final = (b"connection", b"close")
 _MESSAGE: Final = "The broker is sealed: the key that opens its database is not at hand. It keeps looking for the key."
 
 
@@ -50,10 +49,11 @@ class SealedSite:
         try:
             request = admit(scope)
         except BrokerError as error:
-            await respond(send, refusal(error), _CLOSE)
+            await respond(send, replace(refusal(error), headers=(CLOSE,)))
             return
         path = request.path if self._hosts.vault(request.host) is None else ""
-        await respond(send, self._answer(path), _CLOSE)
+        # Bodies are not read here, so nothing that follows on the connection could be understood.
+        await respond(send, self._answer(path), CLOSE)
 
     def _answer(self, path: str) -> Response:
         wait = max(1, math.ceil(self._retry_at - time.monotonic()))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import structlog
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from certbroker.domain.errors import BrokerError
 from certbroker.web.akv.vault import VaultApp
 from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
-from certbroker.web.http import admit, respond
+from certbroker.web.http import CLOSE, admit, respond
 
 _log = structlog.get_logger("certbroker.web")
-_CLOSE = (b"connection", b"close")
 
 
 class Site:
@@ -29,15 +29,11 @@ class Site:
         try:
             request = admit(scope)
         except BrokerError as error:
-            await respond(send, refusal(error), _CLOSE)
+            await respond(send, replace(refusal(error), headers=(CLOSE,)))
             return
         host = self._hosts.vault(request.host)
         if host is None:
             await self._own(scope, receive, send)
             return
         response = await self._vaults.serve(request, receive, host)
-        identified = (b"x-ms-request-id", request.correlation_id.encode())
-        if response.status == 413:  # The rest of the body is still on its way; nobody will read it.
-            await respond(send, response, identified, _CLOSE)
-        else:
-            await respond(send, response, identified)
+        await respond(send, response, (b"x-ms-request-id", request.correlation_id.encode()))

@@ -186,7 +186,7 @@ def test_a_long_list_is_sent_in_pieces_and_whole(bench: PublishingBench, monkeyp
 
 
 def test_a_body_that_never_comes_is_not_waited_for(bench: PublishingBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publication, "_BODY_SECONDS", 0.2)
+    monkeypatch.setattr("certbroker.web.http.BODY_SECONDS", 0.2)
     ca = bench.ca("ca")
     with served(bench) as url, socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 10) as connection:
         connection.sendall(f"POST /ocsp/{ca.id} HTTP/1.1\r\nHost: x\r\nContent-Length: 80\r\n\r\n0".encode())

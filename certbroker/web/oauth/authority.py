@@ -16,9 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from certbroker.domain.errors import Invalid, TooLarge
+from certbroker.domain.errors import Invalid
 from certbroker.services.identity.tokens import LIFETIME, BadCredentials, Tokens
+from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
+from certbroker.web.http import receive_body
 
 _MAX_FORM: Final = 64 * 1024
 _GRANT: Final = "client_credentials"
@@ -60,7 +62,8 @@ class Authority:
         try:
             form = await _form(request)
         except Invalid as error:
-            return _error(413 if isinstance(error, TooLarge) else 400, "invalid_request", error.message)
+            refused = refusal(error)
+            return _error(refused.status, "invalid_request", error.message, refused.headers)
         if form.get("grant_type") != _GRANT:
             return _error(400, "unsupported_grant_type", f"grant_type must be {_GRANT}.")
         client_id, secret = _credentials(request, form)
@@ -137,12 +140,8 @@ class Authority:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The form of a token request, each field at most once (RFC 6749 section 3.2). Raises Invalid, TooLarge."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_FORM:
-            raise TooLarge("The form is too large.")
+    """The form of a token request, each field at most once (RFC 6749 section 3.2). Raises Invalid."""
+    body = await receive_body(request.receive, _MAX_FORM)
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=64)
     except (UnicodeDecodeError, ValueError):
@@ -165,6 +164,6 @@ def _credentials(request: Request, form: dict[str, str]) -> tuple[str, str]:
     return unquote_plus(client_id), unquote_plus(secret)
 
 
-def _error(status: int, code: str, description: str) -> Response:
+def _error(status: int, code: str, description: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Response:
     body: dict[str, Any] = {"error": code, "error_description": description}
-    return JSONResponse(body, status, _NO_STORE)
+    return JSONResponse(body, status, _NO_STORE | {name.decode(): value.decode() for name, value in headers})

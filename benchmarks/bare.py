@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from certbroker.web.server import Certificate, Listener, bind
+from certbroker.web.served_certificate import read_certificate
+from certbroker.web.server import Listener, bind
 
 BODY = {
     "value": "x" * 32,
@@ -31,7 +32,7 @@ async def secret(request: Request) -> JSONResponse:
 
 async def main(chain: str, key: str, port_file: str) -> None:
     app = Starlette(routes=[Route("/secrets/bench/", secret)])
-    certificate = Certificate(Path(chain), Path(key)) if chain else None
+    certificate = read_certificate(Path(chain), Path(key)) if chain else None
     listener = Listener(bind("127.0.0.1", 0), app, certificate)
     await listener.start()
     await asyncio.to_thread(Path(port_file).write_text, str(listener.port))

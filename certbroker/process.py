@@ -33,7 +33,8 @@ from certbroker.web.monitoring import MonitoringApp
 from certbroker.web.own import own_site
 from certbroker.web.publication import PublicationApp
 from certbroker.web.sealed import Entrance, SealedSite
-from certbroker.web.server import Certificate, Listener, bind
+from certbroker.web.served_certificate import Certificate, UnusableCertificate, read_certificate
+from certbroker.web.server import Listener, bind
 from certbroker.web.site import Site
 
 if TYPE_CHECKING:
@@ -79,9 +80,11 @@ class Application:
             if not all(path.exists() for path in self._files()):
                 raise
             self._remain_sealed(reason)
-        certificate = self._certificate()
-        self._served = _modified(certificate)
-        self._listener = Listener(listening, self._entrance, certificate)
+        try:
+            self._served = self._certificate(None)
+        except UnusableCertificate as error:
+            raise ConfigurationError(f"tls.{error.part}: {error}") from None
+        self._listener = Listener(listening, self._entrance, self._served)
         self._http01 = None if server.http01_listen is None else _bind("server.http01_listen", server.http01_listen)
         self._tls_alpn01 = (
             None if server.tls_alpn01_listen is None else _bind("server.tls_alpn01_listen", server.tls_alpn01_listen)
@@ -204,24 +207,28 @@ class Application:
         tls, directory = self._foundation.configuration.tls, self._foundation.configuration.data.directory
         return tls.certificate or directory / CHAIN_FILE, tls.key or directory / KEY_FILE
 
-    def _certificate(self) -> Certificate:
-        """The files to serve TLS with, after a renewal where that is ours to do."""
+    def _certificate(self, known: Certificate | None) -> Certificate:
+        """What to serve TLS with, after a renewal where that is ours to do; `known` itself where that has not changed.
+
+        Raises UnusableCertificate.
+        """
         if self.server_certificate is not None:
             self.server_certificate.refresh()
-        return Certificate(*self._files())
+        return read_certificate(*self._files(), known)
 
     async def _watch_certificate(self) -> None:
-        """Swap the certificate whenever its file has changed, by our renewal or by somebody else's."""
+        """Swap the certificate whenever its files have changed, by our renewal or by somebody else's."""
         while True:
             await asyncio.sleep(self._foundation.configuration.tls.check_seconds)
             try:
-                certificate = await asyncio.to_thread(self._certificate)
-                modified = _modified(certificate)
-                if modified != self._served:
-                    self._served = modified
+                certificate = await asyncio.to_thread(self._certificate, self._served)
+                if certificate is not self._served:
                     await self._listener.swap(certificate)
+                    self._served = certificate
+            # What is served goes on being served, and the files may be whole again at the next look.
+            except UnusableCertificate as error:
+                _log.error("the server certificate cannot be exchanged", problem=str(error))
             except Exception:
-                # What is served goes on being served, and the files may be whole again at the next look.
                 _log.exception("the server certificate could not be looked after")
 
 
@@ -285,7 +292,3 @@ def _bind(key: str, address: str) -> socket.socket:
         return bind(*split_address(address))
     except OSError as error:
         raise ConfigurationError(f"{key}: cannot listen on {address}: {error.strerror}.") from None
-
-
-def _modified(certificate: Certificate) -> tuple[int, int]:
-    return certificate.chain.stat().st_mtime_ns, certificate.key.stat().st_mtime_ns

@@ -42,7 +42,7 @@ class TLSSection(Section):
     certificate: Path | None = None
     """PEM file with the certificate and its chain. It is read again when it changes."""
     key: Path | None = None
-    """PEM file with the private key."""
+    """PEM file with the private key: P-256, P-384, Ed25519, or RSA with 2048, 3072 or 4096 bits; without a password."""
     check_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between two looks at whether the files have changed, or our own certificate is to be renewed."""
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -22,6 +20,7 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from certbroker.web.http import MAX_HEADERS
+from certbroker.web.served_certificate import Certificate, private_copy
 
 _BACKLOG: Final = 1024
 _DRAIN_SECONDS: Final = 5
@@ -41,20 +40,26 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """The files that TLS is served with."""
-
-    chain: Path
-    key: Path
-
-
 class _Server(Server):
-    """granian on a socket that is ours. It offers no public way to hand one over."""
+    """granian on a socket that is ours. It offers no public way to hand one over.
 
-    def __init__(self, listening: socket.socket, **settings: Any) -> None:
+    Nor for what is read already: its TLS opens files by name, at a moment of its own choice.
+    """
+
+    def __init__(self, listening: socket.socket, certificate: Certificate | None, **settings: Any) -> None:
         super().__init__(**settings)
         self._descriptor = os.dup(listening.fileno())
+        self._copies = () if certificate is None else (private_copy(certificate.chain), private_copy(certificate.key))
+        if self._copies:
+            chain, key = (f"/dev/fd/{copy.fileno()}" for copy in self._copies)
+            # rustls offers forward secrecy only: ECDHE suites in TLS 1.2 and those of TLS 1.3.
+            tls: Any = (True, chain, key, None, str(SSLProtocols.tls12), None, [], False)
+            self.ssl_ctx = tls
+
+    def close(self) -> None:
+        """Let go of what it was served with, once it has ended."""
+        for copy in self._copies:
+            copy.close()
 
     def _init_shared_socket(self) -> None:
         self._shd = SocketHolder(self._descriptor, False, _BACKLOG)  # type: ignore[call-arg, assignment]  # stubs lag behind
@@ -99,15 +104,14 @@ class Listener:
         return port
 
     async def start(self) -> None:
-        """Serve. Raises OSError or ssl.SSLError when the certificate cannot be used."""
-        self._serving = self._serve()
+        """Serve."""
+        self._serving = self._serve(self._certificate)
         await asyncio.sleep(0)
 
     async def swap(self, certificate: Certificate) -> None:
         """Serve with another certificate from now on."""
         async with self._swapping:
-            self._certificate = certificate
-            old, self._serving = self._serving, self._serve()
+            old, self._serving = self._serving, self._serve(certificate)
             if old is not None:
                 await _retire(*old)
                 _log.info("server certificate swapped", port=self.port)
@@ -118,10 +122,11 @@ class Listener:
         if self._serving is not None:
             await _retire(*self._serving, patience=0.0)
 
-    def _serve(self) -> tuple[_Server, _Draining, asyncio.Task[None]]:
+    def _serve(self, certificate: Certificate | None) -> tuple[_Server, _Draining, asyncio.Task[None]]:
         application = _Draining(self._application)
         server = _Server(
             self._listening,
+            certificate,
             target=application,
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
@@ -129,10 +134,6 @@ class Listener:
             websockets=False,
             backlog=_BACKLOG,
             log_enabled=False,
-            ssl_cert=self._certificate and self._certificate.chain,
-            ssl_key=self._certificate and self._certificate.key,
-            # rustls offers forward secrecy only: ECDHE suites in TLS 1.2 and those of TLS 1.3.
-            ssl_protocol_min=SSLProtocols.tls12,
         )
         return server, application, asyncio.get_running_loop().create_task(server.serve())
 
@@ -144,3 +145,4 @@ async def _retire(
     await asyncio.sleep(patience)
     server.stop()  # type: ignore[no-untyped-call]  # granian leaves it untyped
     await task
+    server.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 import threading
 import time
@@ -10,12 +12,13 @@ from pathlib import Path
 
 import httpx
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbroker.app import open_core
 from certbroker.config import build
 from certbroker.services.server_certificate import ServerCertificate
 from tests.support.certificates import Authority, Identity, pem
-from tests.support.serving import Installation
+from tests.support.serving import Installation, Serving
 
 
 class SteppedClock:
@@ -78,6 +81,58 @@ def test_files_are_exchanged_without_a_failed_request(tmp_path: Path) -> None:
     assert 0 == status
 
 
+def test_what_cannot_be_served_changes_nothing_and_is_taken_as_soon_as_it_can(tmp_path: Path) -> None:
+    """Also where its files look as they did at the last look, as when a key becomes readable."""
+    authority = Authority()
+    first, second = authority.issue("localhost"), authority.issue("localhost")
+    unusable = authority.issue("localhost", key=ec.generate_private_key(ec.SECP521R1()))
+    chain, key = tmp_path / "tls.pem", tmp_path / "tls.key"
+    root = tmp_path / "root.pem"
+    root.write_text(pem(authority.certificate))
+    _install(first, chain, key)
+    tls = f'[tls]\ncertificate = "{chain}"\nkey = "{key}"\ncheck_seconds = 0.2\n'
+    installation = Installation(tmp_path / "installation", tls)
+    url = f"https://localhost:{installation.port}/healthz"
+
+    with installation.serve() as broker:
+        _wait(url, root)
+        _install(unusable, chain, key)
+        _logged(broker, "TLS is served with keys on P-256")
+        kept = _serial(installation.port, root)
+        key.write_text(first.key_pem())
+        chain.write_text(pem(second.certificate))
+        _logged(broker, "not that of the first certificate")
+        kept_again = _serial(installation.port, root)
+        looked_at = key.stat().st_mtime_ns
+        replacement = tmp_path / "tls.key.new"
+        replacement.write_text(second.key_pem())
+        os.utime(replacement, ns=(looked_at, looked_at))
+        replacement.rename(key)
+        _logged(broker, "certificate swapped")
+        taken = _serial(installation.port, root)
+        status = broker.stop()
+
+    assert [first.certificate.serial_number] * 2 == [kept, kept_again]
+    assert second.certificate.serial_number == taken
+    assert 0 == status
+
+
+def test_a_broker_that_cannot_serve_with_its_certificate_says_so_and_does_not_start(tmp_path: Path) -> None:
+    identity = Authority().issue("localhost", key=ec.generate_private_key(ec.SECP521R1()))
+    chain, key = tmp_path / "tls.pem", tmp_path / "tls.key"
+    _install(identity, chain, key)
+    installation = Installation(tmp_path / "installation", f'[tls]\ncertificate = "{chain}"\nkey = "{key}"\n')
+    wrong = installation.run("serve", "--config", str(installation.config))
+    key.unlink()
+    _install(Authority().issue("localhost"), chain, tmp_path / "elsewhere")
+    missing = installation.run("serve", "--config", str(installation.config))
+
+    assert (2, 2) == (wrong.returncode, missing.returncode), wrong.stderr + missing.stderr
+    assert f"tls.certificate: {chain}: TLS is served with keys on P-256" in wrong.stderr
+    assert f"tls.key: {key}: the file cannot be read: No such file or directory." in missing.stderr
+    assert "Traceback" not in wrong.stderr + missing.stderr
+
+
 def test_our_own_certificate_is_renewed_at_two_thirds_of_its_life(tmp_path: Path) -> None:
     core = open_core(build({"data": {"directory": tmp_path}}))
     clock = SteppedClock()
@@ -104,6 +159,27 @@ def test_our_own_certificate_is_renewed_at_two_thirds_of_its_life(tmp_path: Path
 def _install(identity: Identity, chain: Path, key: Path) -> None:
     key.write_text(identity.key_pem())
     chain.write_text(pem(identity.certificate))
+
+
+def _serial(port: int, root: Path) -> int:
+    """The serial number of the certificate that a new connection is shown."""
+    context = ssl.create_default_context(cafile=root)
+    with (
+        socket.create_connection(("127.0.0.1", port), 10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as tls,
+    ):
+        shown = tls.getpeercert(binary_form=True)
+    assert shown is not None
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
+def _logged(broker: Serving, text: str) -> None:
+    """Wait until the log says so."""
+    deadline = time.monotonic() + 30
+    while text not in (log := broker.log.read_text()):
+        assert broker.process.poll() is None, log
+        assert time.monotonic() < deadline, log
+        time.sleep(0.05)
 
 
 def _wait(url: str, root: Path) -> None:

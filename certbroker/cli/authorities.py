@@ -12,6 +12,7 @@ import typer
 from certbroker.cli.client import CommandFailed, ExitCode
 from certbroker.cli.options import ObjectName, Yes, confirm, present
 from certbroker.cli.output import last, remaining, when
+from certbroker.cli.paths import Place, at, within
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -66,7 +67,7 @@ def create(
         crl_hours=crl_hours,
         lent_to=lend_to,
     )
-    _told(session, session.vault.post(f"{_path(name)}/create", body), f"CA {name} is there")
+    _told(session, session.vault.post(_path(name, "create"), body), f"CA {name} is there")
 
 
 @app.command("list")
@@ -77,7 +78,7 @@ def list_authorities(
     every: Annotated[bool, typer.Option("--all", help="Also those that do not sign any more, and links.")] = False,
 ) -> None:
     """List the CAs."""
-    found = [item for item in session.vault.items("/authorities") if every or item["state"] == "active"]
+    found = [item for item in session.vault.items(at("authorities")) if every or item["state"] == "active"]
     columns = {
         "name": lambda item: last(item["id"]),
         "subject": lambda item: item["subject"],
@@ -137,7 +138,7 @@ def renew(
     days: Days = None,
 ) -> None:
     """Make a CA's next certificate, which signs from now on."""
-    found = session.vault.post(f"{_path(name)}/renew", present(new_key=new_key, key=key, days=days))
+    found = session.vault.post(_path(name, "renew"), present(new_key=new_key, key=key, days=days))
     _told(session, found, f"CA {name} has a new certificate")
 
 
@@ -153,7 +154,7 @@ def cross_sign(
     days: Days = None,
 ) -> None:
     """Have another CA certify a CA's key; an issuer's option over=CA has chains lead over that."""
-    found = session.vault.post(f"{_path(name)}/cross-sign", present(by=by, days=days))
+    found = session.vault.post(_path(name, "cross-sign"), present(by=by, days=days))
     _told(session, found, f"{by} vouches for CA {name}")
 
 
@@ -169,7 +170,7 @@ def adopt(
 ) -> None:
     """Make a CA of a certificate that is in the vault with its key."""
     body = present(shards=shards, crl_hours=crl_hours, lent_to=lend_to)
-    _told(session, session.vault.post(f"{_path(name)}/adopt", body), f"{name} is a CA")
+    _told(session, session.vault.post(_path(name, "adopt"), body), f"{name} is a CA")
 
 
 @app.command("import")
@@ -191,8 +192,8 @@ def import_authority(
         pwd=None if password_file is None else first_line(password_file),
         policy={"key_props": {"exportable": False}},
     )
-    session.vault.post(f"/certificates/{name}/import", body)
-    _told(session, session.vault.post(f"{_path(name)}/adopt", {}), f"CA {name} is taken over")
+    session.vault.post(at("certificates", name, "import"), body)
+    _told(session, session.vault.post(_path(name, "adopt"), {}), f"CA {name} is taken over")
 
 
 @app.command()
@@ -227,7 +228,7 @@ def sign(
         usages=usage,
         sans=san,
     )
-    found = session.vault.post(f"{_path(name)}/sign", body)
+    found = session.vault.post(_path(name, "sign"), body)
     _write(file, "".join(map(_pem, found["x5c"] if chain else found["x5c"][:1])))
     if found["ignored"]:
         session.output.note(f"What else the request asked for is not in it: {', '.join(found['ignored'])}.")
@@ -252,7 +253,7 @@ def issued(
         "not after": lambda item: remaining(item["not_after"]),
         "revoked": lambda item: when(item.get("revoked")),
     }
-    items = session.vault.items(f"{_path(name)}/issued", **({"generation": generation} if generation else {}))
+    items = session.vault.items(_path(name, "issued"), **({"generation": generation} if generation else {}))
     session.output.listing(items, columns, "It has issued nothing.")
 
 
@@ -272,12 +273,12 @@ def revoke(
     yes: Yes = False,
 ) -> None:
     """Revoke what a CA has issued, for good: certificates in vaults, certificates for requests, and CAs below it."""
-    path = f"{_path(name)}/issued/{serial.replace(':', '').lower()}"
+    path = _path(name, "issued", serial.replace(":", "").lower())
     if not yes:
         found = session.vault.get(path)
         what = found.get("certificate") or "made for a request"
         confirm(f"Revoke serial {found['serial']} ({what}, {found['profile']}), for ever?", yes=yes)
-    done = session.vault.post(f"{path}/revoke", {"reason": reason})
+    done = session.vault.post(within(path, "revoke"), {"reason": reason})
     session.output.done(f"serial {done['serial']} of CA {name} is revoked since {when(done['revoked'])}.", done)
 
 
@@ -286,7 +287,7 @@ def revoke(
 def retire(session: Session, name: ObjectName, *, yes: Yes = False) -> None:
     """Have a CA sign nothing any more. What it has signed stays good, and its lists go on."""
     confirm(f"Have the CA {name} sign nothing any more?", yes=yes)
-    session.output.done(f"CA {name} is retired.", session.vault.post(f"{_path(name)}/retire", {}))
+    session.output.done(f"CA {name} is retired.", session.vault.post(_path(name, "retire"), {}))
 
 
 @app.command()
@@ -304,8 +305,8 @@ def delete(
     session.output.done(f"CA {name} is forgotten.")
 
 
-def _path(name: str) -> str:
-    return f"/authorities/{name}"
+def _path(name: str, *more: str) -> Place:
+    return at("authorities", name, *more)
 
 
 def _told(session: Session, found: dict[str, Any], what: str) -> None:

@@ -11,6 +11,7 @@ import typer
 from certbroker.cli import endpoints, lifecycle, policies, revocation, wanted
 from certbroker.cli.options import CertificateName, Enabled, PasswordFile, Tags, Version, first_line, present, read_tags
 from certbroker.cli.output import name_of, remaining, tags, thumbprint, version_of, when, write_private
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 from certbroker.domain import pem
 
@@ -80,7 +81,7 @@ def create(
     )
     body = present(policy=asked.policy() or None, tags=read_tags(tag), attributes=present(enabled=enabled) or None)
     vault = session.vault
-    operation = vault.post(f"/certificates/{name}/create", body)
+    operation = vault.post(at("certificates", name, "create"), body)
     if csr_file is not None:
         operation = waiting.wait(vault, name, operation, enough=lambda each: "csr" in each)
         waiting.check(operation)
@@ -89,7 +90,7 @@ def create(
         operation = waiting.wait(vault, name, operation)
         waiting.check(operation)
     if operation["status"] == "completed":
-        view = vault.get(f"/certificates/{name}/")
+        view = vault.get(at("certificates", name, ""))
         session.output.done(f"certificate {name} is there, version {version_of(view['id'])}.", view)
         return
     if waiting.waits_for_merge(operation):
@@ -115,14 +116,14 @@ def list_certificates(
         "tags": tags,
     }
     query = {"includePending": "true"} if pending else {}
-    session.output.listing(session.vault.items("/certificates", **query), columns, "No certificates.")
+    session.output.listing(session.vault.items(at("certificates"), **query), columns, "No certificates.")
 
 
 @app.command()
 @vault_command
 def show(session: Session, name: CertificateName, version: Version = "") -> None:
     """Show a certificate."""
-    view = session.vault.get(f"/certificates/{name}/{version}")
+    view = session.vault.get(at("certificates", name, version))
     session.output.record(view, lambda: _rows(view))
 
 
@@ -130,7 +131,7 @@ def show(session: Session, name: CertificateName, version: Version = "") -> None
 @vault_command
 def pending(session: Session, name: CertificateName, *, csr_file: _CSRFile = None) -> None:
     """Show how far the making of a certificate is, who acts next, and what went wrong."""
-    operation = session.vault.get(f"/certificates/{name}/pending")
+    operation = session.vault.get(at("certificates", name, "pending"))
     if csr_file is not None:
         _write_csr(session, operation, csr_file)
     error = operation.get("error") or {}
@@ -151,7 +152,7 @@ def pending(session: Session, name: CertificateName, *, csr_file: _CSRFile = Non
 @vault_command
 def health(session: Session, name: CertificateName) -> None:
     """Show how a certificate is looked after: its health, why, and what comes next."""
-    found = session.vault.get(f"/certificates/{name}/lifecycle")
+    found = session.vault.get(at("certificates", name, "lifecycle"))
     session.output.record(found, lambda: _health_rows(found))
 
 
@@ -167,7 +168,7 @@ def renew(
     """Renew a certificate now. A renewal that fails is tried again by itself."""
     from certbroker.cli import waiting
 
-    operation = session.vault.post(f"/certificates/{name}/renew", {"reason": reason})
+    operation = session.vault.post(at("certificates", name, "renew"), {"reason": reason})
     if wait:
         operation = waiting.wait(session.vault, name, operation)
         waiting.check(operation)
@@ -184,7 +185,7 @@ def cancel(
     delete: Annotated[bool, typer.Option("--delete", help="Forget the operation, whatever its state.")] = False,
 ) -> None:
     """Stop the making of a certificate; a version that exists stays."""
-    path = f"/certificates/{name}/pending"
+    path = at("certificates", name, "pending")
     if delete:
         session.output.done(f"The operation of {name} is deleted.", session.vault.delete(path))
     else:
@@ -206,7 +207,7 @@ def merge(
 ) -> None:
     """Bring the certificate that a CA has issued for the signing request, with its chain."""
     chain = [base64.b64encode(der).decode() for path in file for der in _certificates(path)]
-    view = session.vault.post(f"/certificates/{name}/pending/merge", present(x5c=chain, tags=read_tags(tag)))
+    view = session.vault.post(at("certificates", name, "pending", "merge"), present(x5c=chain, tags=read_tags(tag)))
     session.output.done(f"certificate {name} is merged, version {version_of(view['id'])}.", view)
 
 
@@ -230,7 +231,7 @@ def import_certificate(
         policy=policy,
         tags=read_tags(tag),
     )
-    view = session.vault.post(f"/certificates/{name}/import", body)
+    view = session.vault.post(at("certificates", name, "import"), body)
     session.output.done(f"certificate {name} is imported, version {version_of(view['id'])}.", view)
 
 
@@ -254,16 +255,16 @@ def download(
         raise typer.BadParameter("Choose one.", param_hint="--der, --chain, --key, --pfx")
     vault = session.vault
     if chain or key:
-        found = vault.get(f"/secrets/{name}/{version}", outContentType="application/x-pem-file")
+        found = vault.get(at("secrets", name, version), outContentType="application/x-pem-file")
         text = found["value"].encode()
         write_private(file, text if key else b"".join(block + b"\n" for block in _certificate_blocks(text)))
     elif pfx:
-        found = vault.get(f"/secrets/{name}/{version}")
+        found = vault.get(at("secrets", name, version))
         if found.get("contentType") != "application/x-pkcs12":
             raise typer.BadParameter(f"The secret of {name} is kept as PEM: use --key.", param_hint="--pfx")
         write_private(file, base64.b64decode(found["value"]))
     else:
-        cer = base64.b64decode(vault.get(f"/certificates/{name}/{version}")["cer"])
+        cer = base64.b64decode(vault.get(at("certificates", name, version))["cer"])
         file.write_bytes(cer if der else _pem("CERTIFICATE", cer).encode())
     session.output.note(f"certificate {name} is in {file}.")
 
@@ -275,7 +276,7 @@ def update(
 ) -> None:
     """Change tags, as a whole, or switch a version on or off."""
     body = present(tags=read_tags(tag), attributes=present(enabled=enabled) or None)
-    changed = session.vault.patch(f"/certificates/{name}/{version}", body)
+    changed = session.vault.patch(at("certificates", name, version), body)
     session.output.done(f"certificate {name} is changed.", changed)
 
 

@@ -11,6 +11,7 @@ import typer
 from certbroker.cli.client import CommandFailed, ExitCode
 from certbroker.cli.options import Enabled, Yes, confirm, first_line, present
 from certbroker.cli.output import last, when
+from certbroker.cli.paths import Place, at
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -104,7 +105,7 @@ def list_channels(session: Session) -> None:
         "dead letters": lambda item: item["dead_letters"] or None,
         "reason": lambda item: item["health"].get("reason"),
     }
-    session.output.listing(session.vault.items("/channels"), columns, "No channels.")
+    session.output.listing(session.vault.items(at("channels")), columns, "No channels.")
 
 
 @app.command()
@@ -127,8 +128,8 @@ def delete(session: Session, name: ChannelName, *, yes: Yes = False) -> None:
 @vault_command
 def test(session: Session, name: ChannelName) -> None:
     """Send a test through a channel, and wait for what becomes of it."""
-    delivery = session.vault.post(f"{_path(name)}/test")
-    path = f"{_path(name)}/deliveries/{delivery['id']}"
+    delivery = session.vault.post(_path(name, "test"))
+    path = _path(name, "deliveries", delivery["id"])
     deadline = time.monotonic() + _TEST_SECONDS
     while delivery["outcome"] == "waiting" and not delivery["attempts"] and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
@@ -153,7 +154,7 @@ def dead_letters(session: Session, name: ChannelName) -> None:
         "attempts": lambda item: item["attempts"],
         "problem": lambda item: item.get("problem"),
     }
-    session.output.listing(session.vault.items(f"{_path(name)}/dead-letters"), columns, "No dead letters.")
+    session.output.listing(session.vault.items(_path(name, "dead-letters")), columns, "No dead letters.")
 
 
 @app.command()
@@ -164,13 +165,13 @@ def retry(
     event: Annotated[str | None, typer.Argument(metavar="[ID]", help="One dead letter; all otherwise.")] = None,
 ) -> None:
     """Have dead letters delivered after all."""
-    done = session.vault.post(f"{_path(name)}/dead-letters/retry", present(id=event))
+    done = session.vault.post(_path(name, "dead-letters", "retry"), present(id=event))
     count = done["retried"]
     session.output.done(f"{count} dead letter{'s are' if count != 1 else ' is'} tried again.", done)
 
 
-def _path(name: str) -> str:
-    return f"/channels/{name}"
+def _path(name: str, *more: str) -> Place:
+    return at("channels", name, *more)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -13,6 +13,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from certbroker.cli.paths import Place
+
 API_VERSION: Final = "7.6"
 
 # Longer than the broker takes for anything: what takes long there is an operation, and is polled.
@@ -154,10 +156,10 @@ class Client:
         self._resource = resource
         self._query = dict(query)
 
-    def get(self, path: str, **query: str) -> Any:
+    def get(self, path: Place, **query: str) -> Any:
         return self.request("GET", path, None, **query)
 
-    def get_unless(self, path: str, etag: str, **query: str) -> tuple[Any, str] | None:
+    def get_unless(self, path: Place, etag: str, **query: str) -> tuple[Any, str] | None:
         """The body and its tag; None when it is the one with that tag still. Raises CommandFailed."""
         request = self._connection.build("GET", self.url + path, self._query | query, None)
         if etag:
@@ -165,30 +167,30 @@ class Client:
         reply = self._connection.reply(request, self._resource)
         return None if reply.status_code == 304 else (_body(reply), reply.headers.get("etag", ""))
 
-    def put(self, path: str, body: object) -> Any:
+    def put(self, path: Place, body: object) -> Any:
         return self.request("PUT", path, body)
 
-    def post(self, path: str, body: object = None, **query: str) -> Any:
+    def post(self, path: Place, body: object = None, **query: str) -> Any:
         return self.request("POST", path, body, **query)
 
-    def patch(self, path: str, body: object) -> Any:
+    def patch(self, path: Place, body: object) -> Any:
         return self.request("PATCH", path, body)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: Place) -> Any:
         return self.request("DELETE", path, None)
 
-    def request(self, method: str, path: str, body: object, **query: str) -> Any:
+    def request(self, method: str, path: Place, body: object, **query: str) -> Any:
         """The body of the reply; None when it has none. Raises CommandFailed."""
         request = self._connection.build(method, self.url + path, self._query | query, body)
         return self._connection.send(request, self._resource)
 
-    def items(self, path: str, **query: str) -> Iterator[Any]:
+    def items(self, path: Place, **query: str) -> Iterator[Any]:
         """All items of a listing, over all of its pages. Raises CommandFailed."""
         page = self.get(path, **query)
         yield from page["value"]
         while following := page.get("nextLink"):
             # A token goes only where the user sent it.
-            if not following.startswith(self.url + "/"):
+            if not _same_origin(following, self.url):
                 raise CommandFailed(ExitCode.REFUSED, f"The next page is on another host: {following[:200]}.")
             page = self._connection.send(self._connection.build("GET", following, None, None), self._resource)
             yield from page["value"]
@@ -232,6 +234,15 @@ def exchange(http: httpx.Client, request: httpx.Request) -> httpx.Response:
         raise CommandFailed(ExitCode.UNREACHABLE, f"{where} did not answer in time.") from None
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise CommandFailed(ExitCode.UNREACHABLE, f"{where} broke off: {str(error) or type(error).__name__}.") from None
+
+
+def _same_origin(one: str, other: str) -> bool:
+    """Whether both URLs lead to the same host and port, however they are written (RFC 3986 section 6.2)."""
+    try:
+        origins = {(url.scheme, url.host, url.port) for url in (httpx.URL(one), httpx.URL(other))}
+    except httpx.InvalidURL:
+        return False
+    return len(origins) == 1
 
 
 def _body(response: httpx.Response) -> Any:

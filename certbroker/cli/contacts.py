@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
 
-_PATH = "/certificates/contacts"
+_PATH = at("certificates", "contacts")
 
 
 @app.command("set")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from certbroker.cli.output import Columns, remaining, when
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, admin_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -42,14 +43,16 @@ _TASKS: Columns = {
 def list_sightings(session: Session, *, state: _State = "unknown") -> None:
     """List certificates that were seen: those that are in no vault, or those in another state."""
     query = {} if state == "all" else {"state": state}
-    session.output.listing(session.administration.items("/admin/discovery/sightings", **query), _COLUMNS, "None.")
+    session.output.listing(
+        session.administration.items(at("admin", "discovery", "sightings"), **query), _COLUMNS, "None."
+    )
 
 
 @app.command()
 @admin_command
 def show(session: Session, sighting: _Sighting) -> None:
     """Show one of them."""
-    found = session.administration.get(f"/admin/discovery/sightings/{sighting}")
+    found = session.administration.get(at("admin", "discovery", "sightings", sighting))
     session.output.record(
         found,
         lambda: {
@@ -74,7 +77,7 @@ def show(session: Session, sighting: _Sighting) -> None:
 @admin_command
 def ignore(session: Session, sighting: _Sighting) -> None:
     """Say that it is right as it is: nobody is told of it any more."""
-    found = session.administration.post(f"/admin/discovery/sightings/{sighting}/ignore")
+    found = session.administration.post(at("admin", "discovery", "sightings", sighting, "ignore"))
     session.output.done(f"sighting {sighting} is ignored.", found)
 
 
@@ -83,7 +86,7 @@ def ignore(session: Session, sighting: _Sighting) -> None:
 def adopt(session: Session, sighting: _Sighting, *, vault: _Vault, issuer: _Issuer, name: _Name = "") -> None:
     """Have a certificate for the same names made, with a key of its own, and managed from now on."""
     body = {"vault": vault, "issuer": issuer, "name": name}
-    found = session.administration.post(f"/admin/discovery/sightings/{sighting}/adopt", body)
+    found = session.administration.post(at("admin", "discovery", "sightings", sighting, "adopt"), body)
     session.output.done(f"certificate {found['name']} is being made in {vault}, for the names of {sighting}.", found)
 
 
@@ -91,7 +94,7 @@ def adopt(session: Session, sighting: _Sighting, *, vault: _Vault, issuer: _Issu
 @admin_command
 def scan(session: Session) -> None:
     """Look now, and do not wait until it is time."""
-    found = session.administration.post("/admin/discovery/scan")
+    found = session.administration.post(at("admin", "discovery", "scan"))
     session.output.done("discovery looks now; see certbroker discovery status.", found)
 
 
@@ -99,7 +102,7 @@ def scan(session: Session) -> None:
 @admin_command
 def status(session: Session) -> None:
     """Show what is looked at, how far that is, and what does not work."""
-    found = session.administration.get("/admin/discovery")
+    found = session.administration.get(at("admin", "discovery"))
     counts = ", ".join(f"{count} {state}" for state, count in found["sightings"].items())
     session.output.record(
         found, lambda: {"places": found["places"], "monitors": found["monitors"], "sightings": counts or "none"}

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from certbroker.cli.output import Columns
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, admin_command
 
 _POLL_SECONDS: Final = 0.5
@@ -47,13 +48,13 @@ def doctor(
 
     wanted = {"issuer": issuer, "vault": vault, "names": name or [], "dry_run": dry_run, "directory": directory}
     broker = session.administration
-    found: dict[str, Any] = broker.post("/admin/doctor", wanted)
+    found: dict[str, Any] = broker.post(at("admin", "doctor"), wanted)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not found["done"]:
         if time.monotonic() > deadline:
             raise CommandFailed(ExitCode.UNREACHABLE, "The checkup does not end; the log of the broker may say why.")
         time.sleep(_POLL_SECONDS)
-        found = broker.get(f"/admin/doctor/{found['id']}")
+        found = broker.get(at("admin", "doctor", found["id"]))
     order = list(_GRADES)
     session.output.listing(sorted(found["found"], key=lambda item: -order.index(item["grade"])), _COLUMNS, "Nothing.")
     if any(item["grade"] == "fail" for item in found["found"]):

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from certbroker.cli.options import Yes, confirm
 from certbroker.cli.output import Columns, when
+from certbroker.cli.paths import Place, at, within
 from certbroker.cli.session import Session, vault_command
 
 if TYPE_CHECKING:
@@ -82,15 +83,15 @@ def drill(
     """Show how everything from one issuer would be replaced, or with --perform replace it. Exit code 6: some need a
     person, or fail.
     """
-    client, base = (session.administration, "/admin/drills") if all_vaults else (session.vault, "/drills")
+    client, base = (session.administration, at("admin", "drills")) if all_vaults else (session.vault, at("drills"))
     if list_them:
         return session.output.listing(client.get(base)["value"], _DRILLS, "No drills.")
     if stop is not None:
-        found = client.post(f"{base}/{stop}/stop")
+        found = client.post(within(base, stop, "stop"))
         return session.output.done(f"drill {stop} asks for no more replacements.", found)
     if show is not None and certificates is not None:
         query = {} if certificates == "all" else {"state": certificates}
-        items = client.items(f"{base}/{show}/certificates", **query)
+        items = client.items(within(base, show, "certificates"), **query)
         return session.output.listing(items, _CERTIFICATES, "None.")
     if show is None:
         if issuer is None:
@@ -101,7 +102,7 @@ def drill(
         body = {"issuer": issuer, "perform": perform, "new_key": new_key, "reason": reason or ""}
         found = client.post(base, body if batch is None else body | {"batch": batch})
     else:
-        found = client.get(f"{base}/{show}")
+        found = client.get(within(base, show))
     if not no_wait:
         found = _watch(session, client, base, found)
     session.output.record(found, lambda: _summary(found))
@@ -115,7 +116,7 @@ def drill(
     return None
 
 
-def _watch(session: Session, client: Client, base: str, found: dict[str, Any]) -> dict[str, Any]:
+def _watch(session: Session, client: Client, base: Place, found: dict[str, Any]) -> dict[str, Any]:
     """The drill once it is over, or once all that is left fails and is tried again."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("{task.fields[detail]}"))  # fmt: skip
@@ -124,7 +125,7 @@ def _watch(session: Session, client: Client, base: str, found: dict[str, Any]) -
         try:
             while found["stage"] not in _OVER and not _only_failing(found):
                 time.sleep(_PAUSE)
-                found = client.get(f"{base}/{found['id']}")
+                found = client.get(within(base, found["id"]))
                 counts = found["certificates"]
                 if found["stage"] == "planning":
                     progress.update(task, detail=f"{counts['total']} looked at")

@@ -8,6 +8,7 @@ import typer
 
 from certbroker.cli.options import CertificateName, present
 from certbroker.cli.output import Columns, remaining, when
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -64,7 +65,7 @@ def add(
 ) -> None:
     """Look at a place from now on, and say when it does not serve the version in use."""
     body = present(endpoint=endpoint, server_name=server_name, starttls=starttls, address=address)
-    found = session.vault.post(f"/certificates/{name}/endpoints", body)
+    found = session.vault.post(at("certificates", name, "endpoints"), body)
     session.output.done(
         f"{_place(found)} is looked at; `certbroker certificate endpoint list` shows what is seen.", found
     )
@@ -74,7 +75,7 @@ def add(
 @vault_command
 def list_(session: Session, name: CertificateName) -> None:
     """Show what is served where."""
-    found = session.vault.items(f"/certificates/{name}/endpoints")
+    found = session.vault.items(at("certificates", name, "endpoints"))
     session.output.listing(found, _COLUMNS, f"{name} has no endpoints.")
 
 
@@ -90,7 +91,7 @@ def remove(
 
     known = [
         each
-        for each in session.vault.items(f"/certificates/{name}/endpoints")
+        for each in session.vault.items(at("certificates", name, "endpoints"))
         if endpoint in (each["id"], each["endpoint"], each["endpoint"].removesuffix(":443"))
     ]
     if not known:
@@ -100,5 +101,5 @@ def remove(
         raise CommandFailed(
             ExitCode.USAGE, f"There are {len(known)} endpoints at {endpoint}: name one by its id, {ids}."
         )
-    removed = session.vault.delete(f"/certificates/{name}/endpoints/{known[0]['id']}")
+    removed = session.vault.delete(at("certificates", name, "endpoints", known[0]["id"]))
     session.output.done(f"{_place(removed)} is looked at no more.", removed)

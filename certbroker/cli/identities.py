@@ -8,6 +8,7 @@ import typer
 
 from certbroker.cli.options import Yes, confirm
 from certbroker.cli.output import remaining, when
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, admin_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -22,7 +23,7 @@ _Application = Annotated[str, typer.Argument(metavar="APPLICATION", help="Its na
 @admin_command
 def create(session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="A name for people.")]) -> None:
     """Make an application. It has no secret and no role yet."""
-    application = session.administration.post("/admin/applications", {"name": name})
+    application = session.administration.post(at("admin", "applications"), {"name": name})
     rows = {"name": name, "client id": application["id"], "object id": application["object_id"]}
     session.output.record(application, rows)
 
@@ -37,7 +38,7 @@ def list_applications(session: Session) -> None:
         "enabled": lambda item: item["enabled"],
         "created": lambda item: when(item["created"]),
     }
-    session.output.listing(session.administration.items("/admin/applications"), columns, "No applications.")
+    session.output.listing(session.administration.items(at("admin", "applications")), columns, "No applications.")
 
 
 @app.command()
@@ -45,7 +46,7 @@ def list_applications(session: Session) -> None:
 def delete(session: Session, application: _Application, *, yes: Yes = False) -> None:
     """Delete an application with its secrets and roles; its tokens stop working at once."""
     confirm(f"Delete the application {application}?", yes=yes)
-    session.administration.delete(f"/admin/applications/{application}")
+    session.administration.delete(at("admin", "applications", application))
     session.output.done(f"application {application} is deleted.")
 
 
@@ -72,7 +73,7 @@ def list_secrets(session: Session, application: _Application) -> None:
         "created": lambda item: when(item["created"]),
         "expires": lambda item: remaining(item["expires"]),
     }
-    items = session.administration.items(f"/admin/applications/{application}/secrets")
+    items = session.administration.items(at("admin", "applications", application, "secrets"))
     session.output.listing(items, columns, f"{application} has no secrets.")
 
 
@@ -85,7 +86,7 @@ def add_secret(
     days: Annotated[int, typer.Option(min=1, max=730, help="How long it is valid.")] = 180,
 ) -> None:
     """Make a secret and print it. It cannot be shown again."""
-    made = session.administration.post(f"/admin/applications/{application}/secrets", {"days": days})
+    made = session.administration.post(at("admin", "applications", application, "secrets"), {"days": days})
     session.output.note(f"The secret of {application} is valid until {when(made['expires'])}, and shown only now.")
     session.output.value(made["secret"], made)
 
@@ -98,7 +99,7 @@ def remove_secret(
     secret: Annotated[str, typer.Argument(metavar="ID", help="Its identifier, which `identity secrets` lists.")],
 ) -> None:
     """Remove a secret of an application."""
-    session.administration.delete(f"/admin/applications/{application}/secrets/{secret}")
+    session.administration.delete(at("admin", "applications", application, "secrets", secret))
     session.output.done(f"The secret {secret} is removed.")
 
 
@@ -115,7 +116,7 @@ def grant(
 ) -> None:
     """Give an application a role for everything, a vault, or one object."""
     body = {"application": application, "role": role, "scope": scope}
-    given = session.administration.post("/admin/assignments", body)
+    given = session.administration.post(at("admin", "assignments"), body)
     session.output.done(f"{application} is {role} of {scope}.", given)
 
 
@@ -128,7 +129,7 @@ def revoke(
     ],
 ) -> None:
     """Take a role away."""
-    session.administration.delete(f"/admin/assignments/{assignment}")
+    session.administration.delete(at("admin", "assignments", assignment))
     session.output.done(f"The assignment {assignment} is removed.")
 
 
@@ -137,14 +138,14 @@ def revoke(
 def assignments(session: Session) -> None:
     """List who has which role for what."""
     admin = session.administration
-    names = {item["object_id"]: item["name"] for item in admin.items("/admin/applications")}
+    names = {item["object_id"]: item["name"] for item in admin.items(at("admin", "applications"))}
     columns = {
         "application": lambda item: names.get(item["principal"], item["principal"]),
         "role": lambda item: item["role"],
         "scope": lambda item: item["scope"],
         "id": lambda item: item["id"],
     }
-    session.output.listing(admin.items("/admin/assignments"), columns, "Nobody has a role.")
+    session.output.listing(admin.items(at("admin", "assignments")), columns, "Nobody has a role.")
 
 
 @app.command(rich_help_panel=_ROLES)
@@ -152,9 +153,9 @@ def assignments(session: Session) -> None:
 def roles(session: Session) -> None:
     """List the roles and what each allows."""
     columns = {"role": lambda item: item["name"], "allows": lambda item: ", ".join(item["actions"])}
-    session.output.listing(session.administration.items("/admin/roles"), columns, "No roles.")
+    session.output.listing(session.administration.items(at("admin", "roles")), columns, "No roles.")
 
 
 def _switch(session: Session, application: str, *, enabled: bool) -> None:
-    changed = session.administration.patch(f"/admin/applications/{application}", {"enabled": enabled})
+    changed = session.administration.patch(at("admin", "applications", application), {"enabled": enabled})
     session.output.done(f"application {application} is {'enabled' if enabled else 'disabled'}.", changed)

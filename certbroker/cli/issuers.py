@@ -11,6 +11,7 @@ import typer
 
 from certbroker.cli.options import Enabled, IssuerName, Yes, confirm, first_line, present
 from certbroker.cli.output import last, when
+from certbroker.cli.paths import at, within
 from certbroker.cli.session import Session, vault_command
 from certbroker.domain.budget import duration
 
@@ -105,7 +106,7 @@ def set_issuer(
         org_details=organization or None,
         attributes=present(enabled=enabled) or None,
     )
-    session.output.done(f"issuer {name} is set.", session.vault.put(f"/certificates/issuers/{name}", body))
+    session.output.done(f"issuer {name} is set.", session.vault.put(at("certificates", "issuers", name), body))
 
 
 @app.command("list")
@@ -113,14 +114,14 @@ def set_issuer(
 def list_issuers(session: Session) -> None:
     """List the issuers."""
     columns = {"name": lambda item: last(item["id"]), "provider": lambda item: item["provider"]}
-    session.output.listing(session.vault.items("/certificates/issuers"), columns, "No issuers.")
+    session.output.listing(session.vault.items(at("certificates", "issuers")), columns, "No issuers.")
 
 
 @app.command()
 @vault_command
 def show(session: Session, name: IssuerName) -> None:
     """Show an issuer; its password cannot be shown."""
-    issuer = session.vault.get(f"/certificates/issuers/{name}")
+    issuer = session.vault.get(at("certificates", "issuers", name))
     session.output.record(issuer, lambda: _rows(issuer))
 
 
@@ -128,7 +129,7 @@ def show(session: Session, name: IssuerName) -> None:
 @vault_command
 def health(session: Session, name: IssuerName) -> None:
     """Show how an issuer has done with the settings that it has, and why."""
-    found = session.vault.get(f"/certificates/issuers/{name}/health")
+    found = session.vault.get(at("certificates", "issuers", name, "health"))
     rows = {
         "state": found["state"],
         "reason": found.get("reason"),
@@ -155,10 +156,10 @@ def limits(
     yes: Yes = False,
 ) -> None:
     """Show what the CA allows in a time, what is left of it, and when the next order fits."""
-    path, names = f"/certificates/issuers/{name}/limits", ",".join(host or ())
+    path, names = at("certificates", "issuers", name, "limits"), ",".join(host or ())
     if lift:
         confirm(f"Ask the CA of issuer {name} again before the time that it has named?", yes=yes)
-        states = session.vault.post(f"{path}/lift", names=names)["value"]
+        states = session.vault.post(within(path, "lift"), names=names)["value"]
     else:
         states = session.vault.get(path, names=names)["value"]
     columns = {
@@ -176,7 +177,7 @@ def limits(
 @vault_command
 def delete(session: Session, name: IssuerName) -> None:
     """Delete an issuer; certificates that name it stay, and cannot be renewed by it."""
-    session.output.done(f"issuer {name} is deleted.", session.vault.delete(f"/certificates/issuers/{name}"))
+    session.output.done(f"issuer {name} is deleted.", session.vault.delete(at("certificates", "issuers", name)))
 
 
 @app.command("dns-persist")
@@ -187,7 +188,7 @@ def dns_persist(
     host: Annotated[str, typer.Argument(metavar="HOST", help="A DNS name, or *. and a name for a wildcard.")],
 ) -> None:
     """Print the DNS record that proves a name to the issuer for good (dns-persist-01), and how it stands."""
-    record = session.vault.post(f"/certificates/issuers/{name}/dns-persist", {"name": host})
+    record = session.vault.post(at("certificates", "issuers", name, "dns-persist"), {"name": host})
     rows = {
         "record": record["zone_line"],
         "status": record["status"],
@@ -201,7 +202,7 @@ def dns_persist(
 @vault_command
 def account(session: Session, name: IssuerName) -> None:
     """Show an ACME issuer's account, and what its CA says of itself."""
-    found = session.vault.get(f"/certificates/issuers/{name}/account")
+    found = session.vault.get(at("certificates", "issuers", name, "account"))
     session.output.record(found, lambda: _account_rows(found))
 
 
@@ -209,7 +210,7 @@ def account(session: Session, name: IssuerName) -> None:
 @vault_command
 def account_rollover(session: Session, name: IssuerName) -> None:
     """Exchange the key of an ACME issuer's account; it may be repeated."""
-    session.vault.post(f"/certificates/issuers/{name}/account/rollover")
+    session.vault.post(at("certificates", "issuers", name, "account", "rollover"))
     session.output.done(f"the account of issuer {name} has a new key.")
 
 
@@ -218,7 +219,7 @@ def account_rollover(session: Session, name: IssuerName) -> None:
 def account_deactivate(session: Session, name: IssuerName, *, yes: Yes = False) -> None:
     """Give an ACME issuer's account up for good. The next order makes a new one, unless the issuer is disabled."""
     confirm(f"Deactivate the account of issuer {name} at its CA?", yes=yes)
-    session.vault.post(f"/certificates/issuers/{name}/account/deactivate")
+    session.vault.post(at("certificates", "issuers", name, "account", "deactivate"))
     session.output.done(f"the account of issuer {name} is deactivated.")
 
 

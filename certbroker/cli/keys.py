@@ -22,6 +22,7 @@ from certbroker.cli.options import (
     read_tags,
 )
 from certbroker.cli.output import name_of, remaining, tags, version_of, when, write_private
+from certbroker.cli.paths import Place, at, within
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -61,7 +62,7 @@ def create(
         raise typer.BadParameter("A key is RSA or on a curve, not both.", param_hint="--curve")
     kind: dict[str, object] = {"kty": "RSA", "key_size": rsa} if rsa else {"kty": "EC", "crv": curve or "P-256"}
     body = kind | present(key_ops=use, tags=read_tags(tag), attributes=expiring(enabled, expires_in))
-    made = session.vault.post(f"/keys/{name}/create", body)
+    made = session.vault.post(at("keys", name, "create"), body)
     session.output.done(f"key {name} has version {version_of(made['key']['kid'])}.", made)
 
 
@@ -84,7 +85,7 @@ def import_key(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--file") from None
     body = {"key": jwk | present(key_ops=use)} | present(tags=read_tags(tag), attributes=expiring(enabled, expires_in))
-    made = session.vault.put(f"/keys/{name}", body)
+    made = session.vault.put(at("keys", name), body)
     session.output.done(f"key {name} has version {version_of(made['key']['kid'])}.", made)
 
 
@@ -100,14 +101,14 @@ def list_keys(session: Session) -> None:
         "of": lambda item: "a certificate" if item.get("managed") else None,
         "tags": tags,
     }
-    session.output.listing(session.vault.items("/keys"), columns, "No keys.")
+    session.output.listing(session.vault.items(at("keys")), columns, "No keys.")
 
 
 @app.command()
 @vault_command
 def show(session: Session, name: KeyName, version: Version = "") -> None:
     """Show what is public about a key."""
-    found = session.vault.get(f"/keys/{name}/{version}")
+    found = session.vault.get(at("keys", name, version))
     key, attributes = found["key"], found["attributes"]
     rows = {
         "name": name_of(key["kid"]),
@@ -135,7 +136,7 @@ def download(
     file: Annotated[Path | None, typer.Option("--file", "-f", dir_okay=False, help="Write it there.")] = None,
 ) -> None:
     """Print the public key in PEM, or write it to a file."""
-    pem = public_pem(session.vault.get(f"/keys/{name}/{version}")["key"])
+    pem = public_pem(session.vault.get(at("keys", name, version))["key"])
     if file is None:
         session.output.value(pem.rstrip(), {"pem": pem})
     else:
@@ -157,7 +158,7 @@ def update(
 ) -> None:
     """Change what a key may be used for, and until when. Tags and uses are replaced as a whole."""
     body = present(key_ops=use, tags=read_tags(tag), attributes=expiring(enabled, expires_in))
-    changed = session.vault.patch(f"/keys/{name}/{version}", body)
+    changed = session.vault.patch(at("keys", name, version), body)
     session.output.done(f"key {name} is changed.", changed)
 
 
@@ -211,7 +212,7 @@ def set_policy(
 def sign(session: Session, name: KeyName, version: Version = "", *, file: _Given, algorithm: _Algorithm = None) -> None:
     """Sign a file, and print the signature in base64url. Only its digest goes to the vault."""
     path, alg, digest = _digested(session, name, version, file, algorithm)
-    signed = session.vault.post(f"{path}/sign", {"alg": alg, "value": digest})
+    signed = session.vault.post(within(path, "sign"), {"alg": alg, "value": digest})
     session.output.value(signed["value"], signed)
 
 
@@ -228,7 +229,7 @@ def verify(
 ) -> None:
     """Say whether a signature is that of a file; exits with 1 when it is not."""
     path, alg, digest = _digested(session, name, version, file, algorithm)
-    found = session.vault.post(f"{path}/verify", {"alg": alg, "digest": digest, "value": signature})
+    found = session.vault.post(within(path, "verify"), {"alg": alg, "digest": digest, "value": signature})
     if not found["value"]:
         session.output.done(f"The signature is not one of {file} by {name}.", found)
         raise typer.Exit(1)
@@ -242,7 +243,7 @@ def encrypt(
 ) -> None:
     """Encrypt a small file, such as another key, and print it in base64url."""
     body = {"alg": algorithm or "RSA-OAEP-256", "value": encoded(file.read_bytes())}
-    made = session.vault.post(f"/keys/{name}/{version}/encrypt", body)
+    made = session.vault.post(at("keys", name, version, "encrypt"), body)
     session.output.value(made["value"], made)
 
 
@@ -259,7 +260,7 @@ def decrypt(
 ) -> None:
     """Decrypt what was encrypted for a key, to a file."""
     body = {"alg": algorithm or "RSA-OAEP-256", "value": value}
-    made = session.vault.post(f"/keys/{name}/{version}/decrypt", body)
+    made = session.vault.post(at("keys", name, version, "decrypt"), body)
     write_private(output_file, decoded(made["value"]))
     session.output.done(f"It is in {output_file}.")
 
@@ -269,13 +270,13 @@ lifecycle.register(app, "key")
 _SIGNING = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "P-256K": "ES256K"}
 
 
-def _digested(session: Session, name: str, version: str, file: Path, algorithm: str | None) -> tuple[str, str, str]:
+def _digested(session: Session, name: str, version: str, file: Path, algorithm: str | None) -> tuple[Place, str, str]:
     """The path of the version, the algorithm, and the digest of the file that it takes."""
-    key = session.vault.get(f"/keys/{name}/{version}")["key"]
+    key = session.vault.get(at("keys", name, version))["key"]
     algorithm = algorithm or _SIGNING.get(key.get("crv", ""), "PS256")
     size = algorithm.removesuffix("K")[-3:]
     if size not in ("256", "384", "512"):
         raise typer.BadParameter(f"{algorithm!r} is no algorithm that signs.", param_hint="--algorithm")
     with file.open("rb") as data:
         digest = hashlib.file_digest(data, f"sha{size}").digest()
-    return f"/keys/{name}/{version_of(key['kid'])}", algorithm, encoded(digest)
+    return at("keys", name, version_of(key["kid"])), algorithm, encoded(digest)

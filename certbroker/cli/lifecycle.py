@@ -10,6 +10,7 @@ import typer
 from certbroker.cli.jwk import decoded, encoded
 from certbroker.cli.options import ObjectName, Yes, confirm
 from certbroker.cli.output import name_of, remaining, version_of, when, write_private
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 
 
@@ -18,7 +19,7 @@ def register(app: typer.Typer, kind: str, panel: str = "Soft delete and backup")
 
     @vault_command
     def delete(session: Session, name: ObjectName) -> None:
-        deleted = session.vault.delete(f"/{kind}s/{name}")
+        deleted = session.vault.delete(at(f"{kind}s", name))
         until = deleted.get("scheduledPurgeDate")
         session.output.done(f"{kind} {name} is deleted; it can be recovered until {when(until)}.", deleted)
 
@@ -29,17 +30,17 @@ def register(app: typer.Typer, kind: str, panel: str = "Soft delete and backup")
             "deleted": lambda item: when(item.get("deletedDate")),
             "purged": lambda item: remaining(item.get("scheduledPurgeDate")),
         }
-        session.output.listing(session.vault.items(f"/deleted{kind}s"), columns, f"No deleted {kind}s.")
+        session.output.listing(session.vault.items(at(f"deleted{kind}s")), columns, f"No deleted {kind}s.")
 
     @vault_command
     def recover(session: Session, name: ObjectName) -> None:
-        recovered = session.vault.post(f"/deleted{kind}s/{name}/recover")
+        recovered = session.vault.post(at(f"deleted{kind}s", name, "recover"))
         session.output.done(f"{kind} {name} is there again.", recovered)
 
     @vault_command
     def purge(session: Session, name: ObjectName, *, yes: Yes = False) -> None:
         confirm(f"Purge the deleted {kind} {name} for ever?", yes=yes)
-        session.vault.delete(f"/deleted{kind}s/{name}")
+        session.vault.delete(at(f"deleted{kind}s", name))
         session.output.done(f"{kind} {name} is purged.")
 
     @vault_command
@@ -50,7 +51,9 @@ def register(app: typer.Typer, kind: str, panel: str = "Soft delete and backup")
             "created": lambda item: when(item["attributes"].get("created")),
             "expires": lambda item: remaining(item["attributes"].get("exp")),
         }
-        session.output.listing(session.vault.items(f"/{kind}s/{name}/versions"), columns, f"No versions of {name}.")
+        session.output.listing(
+            session.vault.items(at(f"{kind}s", name, "versions")), columns, f"No versions of {name}."
+        )
 
     @vault_command
     def backup(
@@ -58,7 +61,7 @@ def register(app: typer.Typer, kind: str, panel: str = "Soft delete and backup")
         name: ObjectName,
         file: Annotated[Path, typer.Option("--file", "-f", dir_okay=False, help="Written with mode 0600.")],
     ) -> None:
-        blob = session.vault.post(f"/{kind}s/{name}/backup")
+        blob = session.vault.post(at(f"{kind}s", name, "backup"))
         write_private(file, decoded(blob["value"]))
         session.output.done(f"{kind} {name} is in {file}. Only this broker, with its seal key, can restore it.")
 
@@ -67,7 +70,7 @@ def register(app: typer.Typer, kind: str, panel: str = "Soft delete and backup")
         session: Session,
         file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="A backup.")],
     ) -> None:
-        restored = session.vault.post(f"/{kind}s/restore", {"value": encoded(file.read_bytes())})
+        restored = session.vault.post(at(f"{kind}s", "restore"), {"value": encoded(file.read_bytes())})
         url = restored["key"]["kid"] if kind == "key" else restored["id"]
         session.output.done(f"{kind} {name_of(url)} is restored.", restored)
 

@@ -9,6 +9,7 @@ import typer
 
 from certbroker.cli import certificates
 from certbroker.cli.output import name_of
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -40,9 +41,9 @@ def _operations(session: Session) -> Iterator[dict[str, Any]]:
     from certbroker.cli.client import CommandFailed, ExitCode
 
     vault = session.vault
-    for item in vault.items("/certificates", includePending="true"):
+    for item in vault.items(at("certificates"), includePending="true"):
         try:
-            yield vault.get(f"/certificates/{name_of(item['id'])}/pending")
+            yield vault.get(at("certificates", name_of(item["id"]), "pending"))
         except CommandFailed as failure:
             if failure.exit_code is not ExitCode.NOT_FOUND:
                 raise

@@ -8,6 +8,7 @@ import typer
 
 from certbroker.cli import wanted
 from certbroker.cli.options import CertificateName
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -17,7 +18,7 @@ app = typer.Typer(no_args_is_help=True)
 @vault_command
 def show(session: Session, name: CertificateName) -> None:
     """Show the policy of a certificate. `-o json` prints what `--policy` takes."""
-    policy = session.vault.get(f"/certificates/{name}/policy")
+    policy = session.vault.get(at("certificates", name, "policy"))
     session.output.record(policy, lambda: rows(policy))
 
 
@@ -69,7 +70,7 @@ def set_policy(
     ).policy(keep_subject=True)
     if not asked:
         raise typer.BadParameter("Nothing to change was given.", param_hint="--policy")
-    changed = session.vault.patch(f"/certificates/{name}/policy", asked)
+    changed = session.vault.patch(at("certificates", name, "policy"), asked)
     session.output.done(f"The policy of {name} is changed.", changed)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from certbroker.cli.options import CertificateName, Yes, confirm, present
 from certbroker.cli.output import version_of, when
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 
 _Version = Annotated[str, typer.Argument(metavar="[VERSION]", help="A version; the current one otherwise.")]
@@ -42,13 +43,13 @@ def revoke(
     from certbroker.cli.leaf import read_leaf
 
     if not version or not yes:
-        view = session.vault.get(f"/certificates/{name}/{version}")
+        view = session.vault.get(at("certificates", name, version))
         version = version_of(view["id"])
         leaf = read_leaf(base64.b64decode(view.get("cer") or ""))
         what = f"{name}, version {version}: {leaf.subject or ', '.join(leaf.names)}, serial {leaf.serial}"
         confirm(f"Revoke the certificate {what}, for ever?", yes=yes)
     body = present(reason=reason, issuer=issuer, renew=renew)
-    found = session.vault.post(f"/certificates/{name}/{version}/revoke", body)
+    found = session.vault.post(at("certificates", name, version, "revoke"), body)
     if found["status"] == "pending":
         text = f"is not revoked yet; the broker goes on asking. {found.get('problem', '')}".rstrip()
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, admin_command
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _Offline = Annotated[
 def status(session: Session, *, config: _Offline = None) -> None:
     """Show the seal key, and whether a rotation is under way."""
     if config is None:
-        found = session.administration.get("/admin/seal")
+        found = session.administration.get(at("admin", "seal"))
     else:
         with _stopped_broker(config) as core:
             found = _status(core)
@@ -53,7 +54,7 @@ def rotate(session: Session, *, config: _Offline = None) -> None:
     A running broker goes on serving meanwhile; what takes longer than some seconds it finishes by itself.
     """
     if config is None:
-        found = session.administration.post("/admin/seal/rotate")
+        found = session.administration.post(at("admin", "seal", "rotate"))
     else:
         with _stopped_broker(config) as core:
             found = _json(_rotate(core))

@@ -13,6 +13,7 @@ import typer
 from certbroker.cli import lifecycle
 from certbroker.cli.options import Enabled, InputFile, SecretName, Tags, Version, expiring, present, read_tags
 from certbroker.cli.output import name_of, remaining, tags, version_of, when, write_private
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -48,7 +49,7 @@ def set_secret(
         tags=read_tags(tag),
         attributes=expiring(enabled, expires_in),
     )
-    stored = session.vault.put(f"/secrets/{name}", body)
+    stored = session.vault.put(at("secrets", name), body)
     # The reply repeats the value, and nobody asked to see it.
     stored.pop("value", None)
     session.output.done(f"secret {name} has version {version_of(stored['id'])}.", stored)
@@ -70,7 +71,7 @@ def get(
     """Print the value of a secret, and nothing else."""
     if binary and output_file is None:
         raise typer.BadParameter("Binary values are written to a file only.", param_hint="--base64")
-    found = session.vault.get(f"/secrets/{name}/{version}")
+    found = session.vault.get(at("secrets", name, version))
     if output_file is not None:
         write_private(output_file, _decoded(found["value"]) if binary else found["value"].encode())
         session.output.note(f"The value of {name} is in {output_file}.")
@@ -91,7 +92,7 @@ def list_secrets(session: Session) -> None:
         "of": lambda item: "a certificate" if item.get("managed") else None,
         "tags": tags,
     }
-    session.output.listing(session.vault.items("/secrets"), columns, "No secrets.")
+    session.output.listing(session.vault.items(at("secrets")), columns, "No secrets.")
 
 
 @app.command()
@@ -109,7 +110,7 @@ def update(
     """Change what is known about a secret; the value stays. Tags are replaced as a whole."""
     attributes = expiring(enabled, expires_in)
     changed = session.vault.patch(
-        f"/secrets/{name}/{version}",
+        at("secrets", name, version),
         present(contentType=content_type, tags=read_tags(tag), attributes=attributes),
     )
     session.output.done(f"secret {name} is changed.", changed)

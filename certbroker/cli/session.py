@@ -103,7 +103,10 @@ class Session:
     def _url_of(self, name: str) -> str:
         """The URL of a vault by its name: beside the vault of KEYVAULT_URL, or where the broker says."""
         from certbroker.cli.client import CommandFailed, ExitCode, exchange, open_http
+        from certbroker.domain.objects import VAULT_NAME
 
+        if VAULT_NAME.fullmatch(name) is None:
+            raise CommandFailed(ExitCode.USAGE, f"{name[:64]!r} is not the name of a vault.")
         known = urlsplit(self._vault_url or "")
         if known.hostname and not _is_address(known.hostname):
             port = f":{known.port}" if known.port else ""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import typer
 
 from certbroker.cli.output import Columns, when
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, admin_command
 
 _PROBLEM: Columns = {
@@ -41,7 +42,7 @@ def status(session: Session) -> None:
     """Show how the broker is: what needs a person, what fails, what comes next. Exit code 6: somebody is needed."""
     from certbroker.cli.client import ExitCode
 
-    found = session.administration.get("/admin/status")
+    found = session.administration.get(at("admin", "status"))
     session.output.record(found, lambda: _summary(found))
     if not session.output.is_json:
         _lists(session, found)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from certbroker.cli.output import version_of
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, vault_command
 
 if TYPE_CHECKING:
@@ -184,12 +185,13 @@ class Mirror:
         from certbroker.domain.policy import PEM
         from certbroker.ports.deployer import DeploymentFailed
 
-        url = f"{self._vault.url}/secrets/{self._certificate}"
+        path = at("secrets", self._certificate)
+        url = self._vault.url + path
         done = self._read()
         same = (
             done.url == url and done.settings == self._deployer.settings and all(each.exists() for each in self._files)
         )
-        found = self._vault.get_unless(f"/secrets/{self._certificate}", done.etag if same else "", outContentType=PEM)
+        found = self._vault.get_unless(path, done.etag if same else "", outContentType=PEM)
         if found is None:
             return None
         secret, etag = found

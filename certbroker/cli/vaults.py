@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from certbroker.cli.output import when
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, admin_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -35,7 +36,7 @@ def create(
         "soft_delete_days": soft_delete_days,
         "purge_protection": purge_protection,
     }
-    session.output.done(f"vault {name} is there.", session.administration.post("/admin/vaults", body))
+    session.output.done(f"vault {name} is there.", session.administration.post(at("admin", "vaults"), body))
 
 
 @app.command("list")
@@ -49,7 +50,7 @@ def list_vaults(session: Session) -> None:
         "purge protection": lambda vault: vault["purge_protection"],
         "created": lambda vault: when(vault["created"]),
     }
-    session.output.listing(session.administration.items("/admin/vaults"), columns, "No vaults.")
+    session.output.listing(session.administration.items(at("admin", "vaults")), columns, "No vaults.")
 
 
 @app.command()
@@ -72,7 +73,7 @@ def show(session: Session, name: _Name) -> None:
 def _find(session: Session, name: str) -> Any:
     from certbroker.cli.client import CommandFailed, ExitCode
 
-    for vault in session.administration.items("/admin/vaults"):
+    for vault in session.administration.items(at("admin", "vaults")):
         if vault["name"].lower() == name.lower():
             return vault
     raise CommandFailed(ExitCode.NOT_FOUND, f"Vault not found: {name}.", "VaultNotFound")

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from certbroker.cli.client import Client, CommandFailed, ExitCode
 from certbroker.cli.output import printable
+from certbroker.cli.paths import at
 
 # A self-signed certificate is there in milliseconds, so the first looks follow quickly; a CA takes seconds or days.
 _FIRST_PAUSE: Final = 0.1
@@ -29,7 +30,7 @@ def wait(
     """The operation once it has ended, waits for a person to merge, or is `enough`. Raises CommandFailed."""
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     began, pause, said = time.monotonic(), _FIRST_PAUSE, ""
-    path = f"/certificates/{name}/pending"
+    path = at("certificates", name, "pending")
     with console.status(f"{indent}{_line(name, operation, 0)}") as status:
         while is_open(operation) and not enough(operation):
             time.sleep(pause)

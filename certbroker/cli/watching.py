@@ -8,6 +8,7 @@ import typer
 
 from certbroker.cli.options import CertificateName
 from certbroker.cli.output import Columns, when
+from certbroker.cli.paths import at
 from certbroker.cli.session import Session, admin_command, vault_command
 
 app = typer.Typer(no_args_is_help=True)
@@ -36,7 +37,7 @@ _CHAIN: Columns = {
 @vault_command
 def show(session: Session, name: CertificateName) -> None:
     """Show whether a certificate and those of its issuers are revoked, as far as is known."""
-    _show(session, session.vault.get(f"/certificates/{name}/revocation"))
+    _show(session, session.vault.get(at("certificates", name, "revocation")))
 
 
 @app.command()
@@ -45,7 +46,7 @@ def check(session: Session, name: CertificateName) -> None:
     """Ask all sources of a certificate now. Exit code 6: it is revoked, on hold, or it cannot be known."""
     from certbroker.cli.client import ExitCode
 
-    found = session.vault.post(f"/certificates/{name}/revocation/check")
+    found = session.vault.post(at("certificates", name, "revocation", "check"))
     _show(session, found)
     if found["standing"] not in ("Good", "NotCovered"):
         raise typer.Exit(ExitCode.NEEDS_PERSON)
@@ -57,7 +58,7 @@ def sources(session: Session) -> None:
     """List the CRLs that are held, and other sources that fail. Exit code 6: one says nothing that holds."""
     from certbroker.cli.client import ExitCode
 
-    found = list(session.administration.items("/admin/revocation/sources"))
+    found = list(session.administration.items(at("admin", "revocation", "sources")))
     session.output.listing(found, _SOURCES, "No sources.")
     if any(each["status"] == "stale" for each in found):
         raise typer.Exit(ExitCode.NEEDS_PERSON)

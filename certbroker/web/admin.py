@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 from msgspec.structs import replace
@@ -184,6 +185,7 @@ class Administration:
 
     def _route(self, method: str, path: str, operation: str, handler: Handler) -> Route:
         async def endpoint(request: Request) -> Response:
+            request.scope["path_params"] = {name: unquote(value) for name, value in request.path_params.items()}
             address = request.client.host if request.client else ""
             caller = Caller("", operation, "", address, request.headers.get("x-ms-client-request-id", "")[:64])
             principal = self._authenticate(request)

@@ -33,7 +33,8 @@ class Site:
             return
         host = self._hosts.vault(request.host)
         if host is None:
-            await self._own(scope, receive, send)
+            # As it was sent: decoded, a slash in the name of an application would be one of the path.
+            await self._own({**scope, "path": request.path}, receive, send)
             return
         response = await self._vaults.serve(request, receive, host)
         await respond(send, response, (b"x-ms-request-id", request.correlation_id.encode()))

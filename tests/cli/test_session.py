@@ -131,6 +131,9 @@ def test_listings_are_followed_over_all_pages(certbroker: CommandLine) -> None:
 
     assert wanted == [item["id"].rpartition("/")[2] for item in listed]
     assert 31 == len(certbroker.ok("secret", "list", "--vault", "paged").out.splitlines())
+    assert listed == certbroker.json(
+        "secret", "list", "--vault-url", f"https://PAGED.VAULT.LOCALHOST:{certbroker.broker.port}"
+    )
 
 
 def test_data_cannot_steer_the_terminal(certbroker: CommandLine) -> None:

@@ -20,6 +20,7 @@ from certbroker.cli.demo.outside_ca import OutsideCA
 from certbroker.cli.demo.stage import DNS_PUBLISHER, Stage
 from certbroker.cli.leaf import Leaf, read_leaf
 from certbroker.cli.output import remaining
+from certbroker.cli.paths import at, within
 
 _DOMAIN: Final = "shop.example"
 
@@ -92,7 +93,7 @@ class Walk:
     def _take(self, route: Route) -> Landed:
         began = time.monotonic()
         route.take(route.name)
-        view = self._vault.get(f"/certificates/{route.name}/")
+        view = self._vault.get(at("certificates", route.name, ""))
         return Landed(route, read_leaf(base64.b64decode(view["cer"])), time.monotonic() - began)
 
     def _see_revocation(self, number: int) -> bool:
@@ -115,11 +116,11 @@ class Walk:
     def _revoked(self, name: str) -> tuple[str, Leaf, Leaf]:
         """What was found, and the certificate before and after. Raises CommandFailed."""
         assert self._ca is not None
-        path = f"/certificates/{name}/"
+        path = at("certificates", name)
         before = read_leaf(base64.b64decode(self._vault.get(path)["cer"]))
         self._list.publish(self._ca.management, int(before.serial.replace(":", ""), 16))
         self._console.print("   [dim]the CA publishes a CRL that has the certificate on it[/dim]")
-        found = self._vault.post(f"{path}revocation/check")["reason"]
+        found = self._vault.post(within(path, "revocation", "check"))["reason"]
         after = before
         end = time.monotonic() + _REPLACED_SECONDS
         while after.sha1 == before.sha1 and time.monotonic() < end:
@@ -137,7 +138,7 @@ class Walk:
         self._console.print("   [dim]the company's CA signs the request with its intermediate[/dim]")
         chain = self._outside.sign(base64.b64decode(operation["csr"]))
         body = {"x5c": [base64.b64encode(each).decode() for each in chain]}
-        self._vault.post(f"/certificates/{name}/pending/merge", body)
+        self._vault.post(at("certificates", name, "pending", "merge"), body)
 
     def _by_http(self, name: str) -> None:
         self._set_issuer("pebble-http", "challenge=http-01")
@@ -157,7 +158,7 @@ class Walk:
     def _set_issuer(self, issuer: str, options: str) -> None:
         assert self._ca is not None
         body = {"provider": "ACME", "org_details": {"id": f"directory={self._ca.directory_url};{options}"}}
-        self._vault.put(f"/certificates/issuers/{issuer}", body)
+        self._vault.put(at("certificates", "issuers", issuer), body)
 
     def _create(self, name: str, issuer: str, hosts: list[str]) -> dict[str, Any]:
         """The operation, once it has ended or waits for a merge. Raises CommandFailed."""
@@ -166,14 +167,14 @@ class Walk:
             "x509_props": {"subject": f"CN={hosts[0]}", "sans": {"dns_names": hosts}},
             "key_props": {"kty": "EC", "crv": "P-256"},
         }
-        operation = self._vault.post(f"/certificates/{name}/create", {"policy": policy})
+        operation = self._vault.post(at("certificates", name, "create"), {"policy": policy})
         operation = waiting.wait(self._vault, name, operation, console=self._console, indent="   ")
         waiting.check(operation)
         return operation
 
     def _import(self, name: str, data: bytes, **extra: str) -> None:
         body = {"value": base64.b64encode(data).decode(), **extra}
-        self._vault.post(f"/certificates/{name}/import", body)
+        self._vault.post(at("certificates", name, "import"), body)
 
 
 def _details(landed: Landed) -> Table:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -18,6 +19,7 @@ from email.utils import format_datetime
 from functools import cache
 from typing import Final, Literal
 
+import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from certbroker.domain.errors import Invalid
@@ -35,6 +37,7 @@ from certbroker.ports.notifier import (
 )
 
 _SECONDS: Final = 20.0
+_log = structlog.get_logger("certbroker.notify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,17 @@ class MailKind:
     def open(self, settings: NotifierSettings, resources: NotifierResources) -> Notifier:
         if self._server is None:
             raise Invalid("No mail can be sent: the broker's configuration has no [mail] section.")
-        return _Mail(self._server, _recipients(settings.settings.get("to", "")), resources.clock)
+        recipients, left_out = _usable(settings.settings.get("to", ""))
+        if left_out:
+            _log.warning("mail addresses are left out", channel=settings.channel, reason=left_out)
+        return _Mail(self._server, recipients, left_out, resources.clock)
 
 
 class _Mail:
-    def __init__(self, server: MailServer, recipients: tuple[str, ...], clock: Clock) -> None:
+    def __init__(self, server: MailServer, recipients: tuple[str, ...], left_out: str, clock: Clock) -> None:
         self._server = server
         self._recipients = recipients
+        self._left_out = left_out
         self._clock = clock
 
     def deliver(self, notification: Notification) -> str:
@@ -95,7 +102,8 @@ class _Mail:
             raise NotDelivered(
                 f"The mail server refused mail.sender: {_answer(error.smtp_code, error.smtp_error)}."
             ) from None
-        return f"Some addresses were refused. {_refusals(refused)}" if refused else ""
+        notes = [self._left_out, f"Some addresses were refused. {_refusals(refused)}" if refused else ""]
+        return " ".join(filter(None, notes))
 
 
 def try_out(server: MailServer) -> None:
@@ -154,7 +162,7 @@ def message_id(notification: Notification, recipients: tuple[str, ...]) -> str:
 
 def check_address(text: str) -> str:
     """The address, or Invalid."""
-    if not is_mail_address(text):
+    if not _can_be_written(text):
         raise Invalid(f"{one_line(text, 64)!r} is not an e-mail address.")
     return text
 
@@ -231,6 +239,28 @@ def _session(server: MailServer) -> Iterator[smtplib.SMTP]:
             session.close()
     finally:
         watch.end()
+
+
+def _can_be_written(text: str) -> bool:
+    """Whether it is an address, and one that the library puts into a header too: else no mail would be composed."""
+    try:
+        return is_mail_address(text) and Address(addr_spec=text).addr_spec == text
+    except (ValueError, MessageError, IndexError):
+        return False
+
+
+def _usable(text: str) -> tuple[tuple[str, ...], str]:
+    """The addresses in a setting, and what is to be said of those that are none. Raises Invalid when all are.
+
+    They were checked when they were stored, perhaps by a version that took more. One of them must not be what keeps the
+    others from being told.
+    """
+    found = [each.strip() for each in text.split(",") if each.strip()]
+    wrong = [each for each in found if not _can_be_written(each)]
+    told = f"Nothing is sent to what is not an e-mail address: {', '.join(repr(one_line(each, 64)) for each in wrong)}."
+    if wrong and len(wrong) == len(found):
+        raise Invalid(told)
+    return _recipients(",".join(each for each in found if each not in wrong)), told if wrong else ""
 
 
 def _recipients(text: str) -> tuple[str, ...]:

@@ -9,14 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.headerregistry import Address
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.events import EventType
+from certbroker.domain.mail_address import is_mail_address
 from certbroker.egress.client import trust_context
 from certbroker.notify import mail as mails
 from certbroker.notify.mail import MailKind, MailServer, compose
@@ -113,6 +117,12 @@ def test_nothing_in_an_event_becomes_a_header_or_markup(tell: Tell, kind: EventT
         '"a b"@example.com',
         "a@exämple.com",
         "a..b@example.com",
+        ".a@example.com",
+        "a.@example.com",
+        "a@example.com.",
+        "a@.example.com",
+        "a@example..com",
+        "=?utf-8?q?x?=@example.com",
         "-@",
         f"{'a' * 65}@example.com",
         f"a@{'b' * 254}",
@@ -126,6 +136,24 @@ def test_what_is_no_address_is_refused(to: str) -> None:
         return
     with pytest.raises(Invalid):
         MailKind(_SERVER).check(NotifierSettings("ops", {"to": to}))
+
+
+def test_an_address_that_was_stored_and_is_none_keeps_nobody_else_from_being_told(
+    sink: MailSink, tell: Tell, resources: Callable[..., NotifierResources]
+) -> None:
+    note = _deliver(sink.server(), resources, tell(), "a@example.com, ops@example.com., b.@example.com, c@example.com")
+
+    assert [["a@example.com", "c@example.com"]] == sink.recipients
+    assert "a@example.com, c@example.com" == sink.mails[0]["To"]
+    assert "Nothing is sent to what is not an e-mail address: 'ops@example.com.', 'b.@example.com'." == note
+    with pytest.raises(Invalid, match="Nothing is sent to"):
+        _deliver(sink.server(), resources, tell(), "ops@example.com.")
+
+
+@given(st.from_regex(r"[a-z=?.'+-]{1,8}@[a-z0-9.=?-]{1,8}", fullmatch=True))
+def test_whatever_counts_as_an_address_can_be_written_into_a_mail(address: str) -> None:
+    if is_mail_address(address):
+        assert address == Address(addr_spec=address).addr_spec
 
 
 def test_without_a_mail_server_it_says_what_to_do(tell: Tell, resources: Callable[..., NotifierResources]) -> None:

@@ -18,12 +18,13 @@ from starlette.routing import Route
 
 from certbroker.domain.access import MANAGE, ROLES
 from certbroker.domain.audit import Caller, record
-from certbroker.domain.errors import BrokerError, Invalid, Unauthenticated
+from certbroker.domain.errors import BrokerError, Unauthenticated
 from certbroker.domain.objects import Vault
 from certbroker.services.broker import Broker
 from certbroker.services.health.doctor import Wanted
 from certbroker.web.admin_discovery import DiscoveryAdministration
 from certbroker.web.admin_drills import DrillAdministration
+from certbroker.web.akv.messages import decode
 from certbroker.web.errors import refusal
 from certbroker.web.hosts import Hosts
 from certbroker.web.http import receive_body
@@ -108,7 +109,7 @@ class Administration:
         return {"value": [_vault_json(vault) for vault in self._broker.vaults.listing()]}
 
     def create_vault(self, caller: Caller, request: Request, body: bytes) -> Any:
-        wanted = _decode(body, VaultBody)
+        wanted = decode(body, VaultBody)
         vault = self._broker.vaults.create(
             caller,
             wanted.name,
@@ -122,7 +123,7 @@ class Administration:
         return status_json(self._broker.status.report())
 
     def start_checkup(self, caller: Caller, request: Request, body: bytes) -> Any:
-        wanted = _decode(body or b"{}", Wanted)
+        wanted = decode(body or b"{}", Wanted)
         self._note(caller, request.url.path)
         return checkup_json(self._broker.doctor.start(wanted))
 
@@ -145,14 +146,14 @@ class Administration:
         return {"value": [msgspec.to_builtins(application) for application in self._broker.access.applications()]}
 
     def create_application(self, caller: Caller, request: Request, body: bytes) -> Any:
-        return msgspec.to_builtins(self._broker.access.create_application(caller, _decode(body, ApplicationBody).name))
+        return msgspec.to_builtins(self._broker.access.create_application(caller, decode(body, ApplicationBody).name))
 
     def delete_application(self, caller: Caller, request: Request, body: bytes) -> Any:
         self._broker.access.delete_application(caller, request.path_params["application"])
         self._broker.tokens.forget()
 
     def update_application(self, caller: Caller, request: Request, body: bytes) -> Any:
-        enabled = _decode(body, EnabledBody).enabled
+        enabled = decode(body, EnabledBody).enabled
         application = self._broker.access.enable_application(
             caller, request.path_params["application"], enabled=enabled
         )
@@ -164,7 +165,7 @@ class Administration:
         return {"value": [{"id": each.id, "created": each.created, "expires": each.expires} for each in secrets]}
 
     def add_secret(self, caller: Caller, request: Request, body: bytes) -> Any:
-        days = _decode(body or b"{}", SecretBody).days
+        days = decode(body or b"{}", SecretBody).days
         credential, secret = self._broker.access.add_secret(caller, request.path_params["application"], days)
         return {"id": credential.id, "secret": secret, "expires": credential.expires}
 
@@ -176,7 +177,7 @@ class Administration:
         return {"value": [msgspec.to_builtins(assignment) for assignment in self._broker.access.assignments()]}
 
     def assign(self, caller: Caller, request: Request, body: bytes) -> Any:
-        wanted = _decode(body, AssignmentBody)
+        wanted = decode(body, AssignmentBody)
         application = self._broker.access.application(wanted.application)
         return msgspec.to_builtins(self._broker.access.assign(caller, application.object_id, wanted.role, wanted.scope))
 
@@ -219,13 +220,6 @@ class Administration:
         if principal.audience != self._hosts.management_audience:
             raise Unauthenticated(f"The token is for {principal.audience}, not {self._hosts.management_audience}.")
         return principal.object_id
-
-
-def _decode(body: bytes, kind: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise Invalid(f"The body of the request is not valid: {error}.") from None
 
 
 def _vault_json(vault: Vault) -> dict[str, Any]:

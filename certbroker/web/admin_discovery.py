@@ -12,10 +12,10 @@ from starlette.requests import Request
 
 from certbroker.domain.audit import Caller
 from certbroker.domain.discovery import Sighting
-from certbroker.domain.errors import Invalid
 from certbroker.services.broker import Broker
 from certbroker.services.discovery.discoveries import DiscoveryReport
 from certbroker.services.objects.listings import MAX_PAGE
+from certbroker.web.akv.messages import decode
 
 Handler = Callable[[Caller, Request, bytes], Any]
 
@@ -70,10 +70,7 @@ class DiscoveryAdministration:
         return sighting_json(self._discoveries.ignore(caller, request.path_params["sighting"]), self._vaults())
 
     def adopt(self, caller: Caller, request: Request, body: bytes) -> Any:
-        try:
-            wanted = msgspec.json.decode(body, type=AdoptBody)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise Invalid(f"The body of the request is not valid: {error}.") from None
+        wanted = decode(body, AdoptBody)
         vault = self._broker.vaults.find(wanted.vault)
         sighting = request.path_params["sighting"]
         found, operation = self._discoveries.adopt(caller, vault, sighting, wanted.issuer, wanted.name)

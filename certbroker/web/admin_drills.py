@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 
 from certbroker.domain.audit import Caller
-from certbroker.domain.errors import Invalid
 from certbroker.services.broker import Broker
 from certbroker.services.objects.listings import MAX_PAGE
+from certbroker.web.akv.messages import decode
 from certbroker.web.drill_json import DrillBody, drill_json, replacement_json, report_json
 
 Handler = Callable[[Caller, Request, bytes], Any]
@@ -34,11 +33,8 @@ class DrillAdministration:
         yield "POST", f"{one}/stop", "DrillStop", self.stop
 
     def start(self, caller: Caller, request: Request, body: bytes) -> Any:
-        try:
-            wanted = msgspec.json.decode(body, type=DrillBody)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise Invalid(f"The body of the request is not valid: {error}.") from None
-        return report_json(self._drills.start(caller, None, wanted.wish()), self._vaults())
+        wish = decode(body, DrillBody).wish()
+        return report_json(self._drills.start(caller, None, wish), self._vaults())
 
     def list_drills(self, caller: Caller, request: Request, body: bytes) -> Any:
         return {"value": [drill_json(each, self._vaults()) for each in self._drills.listing(None)]}

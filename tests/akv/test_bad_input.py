@@ -126,6 +126,32 @@ async def test_what_has_the_wrong_types_is_refused(shared: VaultClient, method: 
     assert before == await _content(shared)
 
 
+@pytest.mark.parametrize(
+    ("path", "member"),
+    [
+        ("/admin/vaults", b"name"),
+        ("/admin/doctor", b"issuer"),
+        ("/admin/applications", b"name"),
+        ("/admin/assignments", b"application"),
+        ("/admin/drills", b"issuer"),
+        ("/admin/discovery/sightings/s/adopt", b"vault"),
+    ],
+)
+async def test_what_is_not_json_is_refused_by_the_administration_too(
+    broker: MemoryBroker, http: httpx.AsyncClient, path: str, member: bytes
+) -> None:
+    token = broker.token(("Broker Administrator", "/"), audience=broker.hosts.management_audience)
+    deep = b"[" * 60_000
+    refusals = [
+        await http.post(path, content=b'{"%s":%s' % (member, rest), headers={"authorization": f"Bearer {token}"})
+        for rest in (b'"\xff"}', b'"\xff', b'"\\ud800"}', b"1e99999}", b'"x"} y', b'"x","unknown":%s' % deep, deep)
+    ]
+
+    for answer in refusals:
+        check_form(answer)
+    assert {400} == {answer.status_code for answer in refusals}
+
+
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_body_over_a_mebibyte_is_refused(broker: MemoryBroker, shared: VaultClient, announced: bool) -> None:
     headers = [

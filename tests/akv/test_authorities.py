@@ -178,6 +178,26 @@ async def test_a_ca_signs_for_another_only_where_the_caller_may_use_it(
     assert 403 == (await stranger.post("/authorities/mine/cross-sign", {"by": f"{vault.vault}/root"})).status_code
 
 
+@pytest.mark.parametrize("days", [0, -1, 100_000, 10**9, 10**30])
+async def test_a_life_that_no_ca_can_have_is_refused(vault: VaultClient, days: int) -> None:
+    await _made(vault)
+    answers = [
+        await vault.post(f"/authorities/{path}", body | {"days": days})
+        for path, body in (
+            ("other/create", {"subject": "CN=Other"}),
+            ("root/renew", {}),
+            ("root/cross-sign", {"by": "root"}),
+            ("root/sign", {"csr": _csr()}),
+        )
+    ]
+    # Without another generation there is nobody to sign, which is found first.
+    assert 201 == (await vault.post("/authorities/root/renew", {"new_key": True})).status_code
+    answers.append(await vault.post("/authorities/root/cross-sign", {"by": "root", "days": days}))
+
+    assert {400} == {answer.status_code for answer in answers}, [answer.text for answer in answers]
+    assert "days is between 1 and" in answers[-1].text
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"subject": 7}', b'{"subject": "CN=x", "days": "long"}', b"{}"])
 async def test_bodies_that_make_no_sense_are_refused(vault: VaultClient, body: bytes) -> None:
     assert 400 == (await vault.post("/authorities/root/create", body)).status_code

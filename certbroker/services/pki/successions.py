@@ -97,10 +97,11 @@ class Successions:
             signer = self._before(mine)
         else:
             signer = self._signers.open(self._signers.find(vault.id, by))
-        life = timedelta(days=days) if days is not None else subject.certificate.not_valid_after_utc - now
+        own = subject.certificate
+        life = own.not_valid_after_utc - now
         if days is not None:
             check_days(days)
-        own = subject.certificate
+            life = timedelta(days=days)
         wanted = CASubject(own.subject, verifying_key(own.public_key()), mine.settings, identifier_of(own))
         place = Place(vault.id, mine.name, AuthorityState.CROSS)
         made = make(place, wanted, subject.key, KeySpec(), signer, now, life)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+_DAY = 86_400
 
 ObjectName = Annotated[str, typer.Argument(metavar="NAME", help="Its name.")]
 SecretName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret.")]
@@ -33,9 +36,7 @@ def first_line(path: Path) -> str:
 
 def expiring(enabled: bool | None, days: int | None) -> dict[str, object] | None:
     """The attributes that were given; None, which changes nothing, when none were."""
-    from datetime import UTC, datetime, timedelta
-
-    expires = None if days is None else int((datetime.now(UTC) + timedelta(days=days)).timestamp())
+    expires = None if days is None else int(time.time()) + days * _DAY
     return present(enabled=enabled, exp=expires) or None
 
 

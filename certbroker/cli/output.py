@@ -125,7 +125,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 def when(seconds: int | None) -> str:
     """A time of the API."""
-    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
+    return "" if seconds is None else _written(seconds, "%Y-%m-%d %H:%MZ")
 
 
 def remaining(seconds: int | None) -> Text:
@@ -133,11 +133,19 @@ def remaining(seconds: int | None) -> Text:
     if seconds is None:
         return Text()
     days = int(seconds - datetime.now(UTC).timestamp()) // _DAY
-    date = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+    date = _written(seconds, "%Y-%m-%d")
     if days < 0:
         return Text(f"{date}, expired", "red")
     distance = "today" if days == 0 else f"in {days} day{'s' * (days != 1)}"
     return Text(f"{date}, {distance}", "yellow" if days <= _SOON_DAYS else "")
+
+
+def _written(seconds: int, form: str) -> str:
+    """A time in that form. Secrets and keys may expire later than a calendar here goes."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime(form)
+    except (OverflowError, ValueError, OSError):
+        return "after the year 9999"
 
 
 def thumbprint(x5t: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from certbroker.domain.events import EventType
@@ -162,10 +162,10 @@ def _distance(not_after: int | None, at: datetime) -> str:
     """How far away the end of validity was when it happened."""
     if not_after is None:
         return "soon"
-    left = timedelta(seconds=not_after - int(at.timestamp()))
-    if left < timedelta(0):
+    left = not_after - int(at.timestamp())
+    days, hours = left // 86_400, left // 3600
+    if left < 0:
         return "now"
-    if left.days >= 1:
-        return f"in {left.days} day{'s' * (left.days != 1)}"
-    hours = left.seconds // 3600
+    if days >= 1:
+        return f"in {days} day{'s' * (days != 1)}"
     return f"in {hours} hour{'s' * (hours != 1)}" if hours else "within the hour"

@@ -72,6 +72,16 @@ def test_an_update_leaves_the_value(certbroker: CommandLine) -> None:
     assert "kept" == certbroker.ok("secret", "get", "updated").out.strip()
 
 
+def test_a_secret_that_expires_after_all_calendars_is_listed_like_any_other(certbroker: CommandLine) -> None:
+    certbroker.ok("secret", "set", "eternal", "kept", "--expires-in", "100000000000")
+
+    assert "after the year 9999, in 99999999999 days" in certbroker.ok("secret", "list").out
+    assert "after the year 9999" in certbroker.ok("secret", "versions", "eternal").out
+    refused = certbroker("secret", "update", "eternal", "--expires-in", "1000000000000")
+    assert 1 == refused.status
+    assert "attributes.exp must be between" in refused.err
+
+
 def test_deleted_secrets_are_recovered_and_purged(certbroker: CommandLine) -> None:
     certbroker.ok("secret", "set", "gone", "soon")
 

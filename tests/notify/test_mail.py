@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from certbroker.domain.errors import Invalid
 from certbroker.domain.events import EventType
 from certbroker.domain.mail_address import is_mail_address
+from certbroker.domain.objects import MAX_TIME, Kind
 from certbroker.egress.client import trust_context
 from certbroker.notify import mail as mails
 from certbroker.notify.mail import MailKind, MailServer, compose
@@ -148,6 +149,13 @@ def test_an_address_that_was_stored_and_is_none_keeps_nobody_else_from_being_tol
     assert "Nothing is sent to what is not an e-mail address: 'ops@example.com.', 'b.@example.com'." == note
     with pytest.raises(Invalid, match="Nothing is sent to"):
         _deliver(sink.server(), resources, tell(), "ops@example.com.")
+
+
+@pytest.mark.parametrize("kind", list(EventType))
+def test_what_expires_after_all_calendars_is_told_like_anything_else(tell: Tell, kind: EventType) -> None:
+    mail = compose(tell(type=kind, kind=Kind.SECRET, not_after=MAX_TIME), _SERVER, ("a@example.com",), _NOW)
+
+    assert "Valid until: after the year 9999" in _parts(mail)[0]
 
 
 @given(st.from_regex(r"[a-z=?.'+-]{1,8}@[a-z0-9.=?-]{1,8}", fullmatch=True))

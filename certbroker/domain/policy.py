@@ -28,6 +28,7 @@ EMAIL_CONTACTS: Final = "EmailContacts"
 # the arithmetic honest. It is what Key Vault's own console allows for its integrated issuers times ten.
 MAX_VALIDITY_MONTHS: Final = 1200
 MAX_NAMES: Final = 100
+MAX_PURPOSES: Final = 100
 MAX_ISSUERS: Final = 5
 MAX_ACTIVATION_DELAY: Final = 24 * 90
 
@@ -129,6 +130,8 @@ class CertificatePolicy(Struct, frozen=True):
             raise Invalid("The policy names nobody: set x509_props.subject or at least one of x509_props.sans.")
         parse_subject(self.subject)
         self.sans.check()
+        if len(self.ekus) > MAX_PURPOSES:
+            raise Invalid(f"x509_props.ekus has at most {MAX_PURPOSES} purposes; {len(self.ekus)} were given.")
         for oid in self.ekus:
             parse_oid(oid)
         unknown = sorted(set(self.key_usage) - set(KEY_USAGES))

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certbroker.domain.errors import Invalid
 from certbroker.domain.keys import KEY_USAGES, MAX_RSA_BITS, MIN_RSA_BITS, VerifyingKey
-from certbroker.domain.policy import SubjectAlternativeNames, parse_oid
+from certbroker.domain.policy import MAX_PURPOSES, SubjectAlternativeNames, parse_oid
 
 _DAYS_OF_CUSTOM: Final = 398
 MAX_DAYS: Final = 3660
@@ -133,7 +133,10 @@ def custom(
     ekus: Iterable[str], usages: Iterable[str], names: Iterable[str], max_days: int = _DAYS_OF_CUSTOM
 ) -> Profile:
     """A profile of somebody's own: purposes by their short name or object identifier. Raises Invalid."""
-    purposes = tuple(dict.fromkeys(_purpose(text) for text in ekus))
+    wished = tuple(ekus)
+    if len(wished) > MAX_PURPOSES:
+        raise Invalid(f"ekus: at most {MAX_PURPOSES} purposes; {len(wished)} were given.")
+    purposes = tuple(dict.fromkeys(_purpose(text) for text in wished))
     if ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in purposes:
         raise Invalid("ekus: a certificate for any purpose is for none in particular: name the purposes.")
     if ExtendedKeyUsageOID.TIME_STAMPING in purposes and len(purposes) > 1:

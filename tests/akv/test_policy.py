@@ -43,6 +43,8 @@ class TestPolicy:
             ("x509_props", {"subject": "CN=a", "validity_months": -(10**30)}),
             ("x509_props", {"subject": "CN=a", "ekus": ["serverAuth"]}),
             ("x509_props", {"subject": "CN=a", "ekus": ["1.40"]}),
+            ("x509_props", {"subject": "CN=a", "ekus": [f"1.2.3.{number}" for number in range(101)]}),
+            ("x509_props", {"subject": "CN=a", "ekus": ["1.2.3"] * 101}),
             ("x509_props", {"subject": "CN=a", "key_usage": ["sign"]}),
             ("x509_props", {"subject": "CN=a", "key_usage": ["encipherOnly"]}),
             ("x509_props", {"subject": "CN=a", "sans": {"dns_names": ["a b"]}}),

@@ -280,6 +280,7 @@ def _unchecked(signer: Signer, name: GeneralName) -> x509.Certificate:
         ("ca=x;profile=custom;usages=digitalSignature;ekus=1.3.6.1.5.5.7.3.9;sans=dns", "who answers for a CA"),
         ("ca=x;profile=custom;usages=digitalSignature;ekus=timestamp,server;sans=dns", "time stamping"),
         ("ca=x;profile=custom;usages=digitalSignature;ekus=fun;sans=dns", "no purpose"),
+        (f"ca=x;profile=custom;usages=digitalSignature;ekus={'1.2.3,' * 101};sans=dns", "at most 100 purposes; 101"),
         ("ca=x;profile=custom;usages=digitalSignature;sans=fax", "no kind of name"),
         ("ca=x;names=dns:*.corp.example", "no name that a constraint can have"),
         ("ca=x;names=ip:10.0.0.1/8", "no name that a constraint can have"),

@@ -166,7 +166,7 @@ def update(
 @vault_command
 def rotate(session: Session, name: KeyName) -> None:
     """Make another key of the same kind, as a new version."""
-    made = session.vault.post(f"/keys/{name}/rotate")
+    made = session.vault.post(at("keys", name, "rotate"))
     session.output.done(f"key {name} has version {version_of(made['key']['kid'])}.", made)
 
 
@@ -174,7 +174,7 @@ def rotate(session: Session, name: KeyName) -> None:
 @vault_command
 def show_policy(session: Session, name: KeyName) -> None:
     """Show when a key is rotated, and when people are told of its end."""
-    found = session.vault.get(f"/keys/{name}/rotationpolicy")
+    found = session.vault.get(at("keys", name, "rotationpolicy"))
     rows: dict[str, object] = {"name": name}
     for each in found["lifetimeActions"]:
         trigger = each["trigger"]
@@ -203,7 +203,7 @@ def set_policy(
     if notify_before is not None:
         actions.append({"trigger": {"timeBeforeExpiry": notify_before}, "action": {"type": "Notify"}})
     body = {"lifetimeActions": actions, "attributes": present(expiryTime=expires_after)}
-    changed = session.vault.put(f"/keys/{name}/rotationpolicy", body)
+    changed = session.vault.put(at("keys", name, "rotationpolicy"), body)
     session.output.done(f"The rotation policy of {name} is set.", changed)
 
 

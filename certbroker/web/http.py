@@ -24,8 +24,8 @@ from certbroker.domain.errors import Invalid, TooLarge, TooSlow
 MAX_BODY: Final = 1024 * 1024
 MAX_HEADERS: Final = 32 * 1024
 
-# For a body, or for each MiB that one may have. There are as many connections as the server accepts, and a client that begins
-# a body and never ends it keeps one: without a limit one client could keep them all, and needs no token for that.
+# For a body, or for each MiB that one may have. There are as many connections as the server accepts, and a client that
+# begins a body and never ends it keeps one: without a limit one client could keep them all, and needs no token for it.
 BODY_SECONDS: Final = 15.0
 
 # The last answer on a connection.

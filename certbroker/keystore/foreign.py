@@ -39,7 +39,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     request = msgspec.msgpack.decode(sys.stdin.buffer.read())
     try:
-        jwk = request["jwk"]
+        jwk = request.get("jwk")
         reply = put_together(jwk) if jwk else take_apart(request["data"], request["password"])
     except Refused as refusal:
         reply = {"error": str(refusal)}

@@ -54,6 +54,7 @@ ELSEWHERE = {
         for act in ("rollover", "deactivation")
         for step in ("before", "after-call", "recorded")
     },
+    **{f"rotation.{when}": "tests/services/test_key_rotation.py" for when in ("before", "after")},
     **{f"revocation.{step}": "tests/faults/test_kill_revocation.py" for step in ("before", "after-call", "recorded")},
     **{
         f"discovery.{step}.{when}": "tests/services/test_discovery.py"

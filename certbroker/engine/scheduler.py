@@ -22,6 +22,7 @@ from certbroker.engine.probe import ProbeSweep
 from certbroker.engine.publish import PublishSweep
 from certbroker.engine.renew import RenewSweep
 from certbroker.engine.revoke import RevokeSweep
+from certbroker.engine.rotate import RotateSweep
 from certbroker.engine.watch import WatchSweep
 from certbroker.services.broker import Broker
 from certbroker.services.health.pulse import Part
@@ -64,6 +65,7 @@ class Engine:
         self._notify = NotifySweep(broker.deliveries, inbox)
         self._probe = ProbeSweep(broker.endpoints)
         self._deploy = DeploySweep(broker.deployments)
+        self._rotate = RotateSweep(broker.key_rotation)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         # A job that is late is late because the machine was suspended or busy: running it once is right, dropping it
@@ -84,7 +86,7 @@ class Engine:
             (Part.PUBLISH, self._publish.sweep),
             (Part.PROBE, self._probe.sweep),
             (Part.DEPLOY, self._deploy.sweep),
-            (Part.ROTATE, self._broker.key_rotation.sweep),
+            (Part.ROTATE, self._rotate.sweep),
         ):
             self._ticker.add_job(self._sweep, "interval", (part, sweep), seconds=_TICK_SECONDS, id=part)
         self._ticker.add_job(self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", next_run_time=datetime.now(UTC))

@@ -25,6 +25,7 @@ from certbroker.domain import pem
 from certbroker.domain.keys import CURVES, MAX_RSA_BITS, MIN_RSA_BITS
 
 _CPU_SECONDS: Final = 4
+_MOST_EXPONENT: Final = 2**64
 _MEMORY_BYTES: Final = 512 * 1024 * 1024
 
 
@@ -87,6 +88,10 @@ def _ec(curve: str, numbers: dict[str, int]) -> ec.EllipticCurvePrivateKey:
 def _encoded(key: object) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         _check_size(key.key_size)
+        if key.public_key().public_numbers().e >= _MOST_EXPONENT:
+            raise Refused(
+                "The public exponent of the RSA key has more than 64 bits: checking its signatures would take long."
+            )
     elif not isinstance(key, ec.EllipticCurvePrivateKey):
         raise Refused("The private key is of a kind that is not supported: use RSA or EC.")
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())

@@ -147,6 +147,15 @@ async def test_an_imported_rsa_key_is_the_same(vault: VaultClient, left_out: tup
     assert {"kid", "kty", "key_ops", "n", "e"} == key.keys()
 
 
+def swapped() -> dict[str, str]:
+    """A key whose exponents have changed places: to check its signatures costs as much as to make them."""
+    numbers = RSA.private_numbers()
+    private = numbers.public_numbers.e
+    public = pow(private, -1, (numbers.p - 1) * (numbers.q - 1))
+    remainders = {"dp": private % (numbers.p - 1), "dq": private % (numbers.q - 1)}
+    return rsa_jwk() | {name: encoded(value) for name, value in ({"e": public, "d": private} | remainders).items()}
+
+
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "without d": ({name: value for name, value in rsa_jwk().items() if name != "d"}, "key.d is missing"),
     "without n": ({name: value for name, value in rsa_jwk().items() if name != "n"}, "key.n is missing"),
@@ -159,6 +168,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "of zeros": (dict.fromkeys(("n", "e", "d", "p", "q"), "AA") | {"kty": "RSA"}, "The RSA key has 0 bits"),
     "weak": (rsa_jwk(rsa.generate_private_key(65537, 1024)), "The RSA key has 1024 bits"),
     "vast": (rsa_jwk() | {"n": encoded(b"\xff" * 200_000)}, "The RSA key has 1600000 bits"),
+    "with a vast exponent": (swapped(), "public exponent of the RSA key has more than 64 bits"),
     "no base64": (rsa_jwk() | {"n": "!"}, "key.n is not valid base64"),
     "not on the curve": (ec_jwk("P-256") | {"x": "AQ"}, "do not belong together"),
     "of another curve": (ec_jwk("P-256") | {"crv": "P-384"}, "do not belong together"),

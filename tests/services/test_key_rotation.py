@@ -15,6 +15,7 @@ from certbroker.domain.events import EventType
 from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Changes, Kind, Vault
 from certbroker.domain.rotation import RotationPolicy
+from certbroker.engine.rotate import RotateSweep
 from certbroker.keystore.software import SoftwareKeyStore
 from certbroker.services.objects.key_rotation import KeyRotation
 from certbroker.services.objects.keys import Keys
@@ -33,6 +34,7 @@ class Bench:
         self.begin = self.clock.now()
         parts = (self.store, core.seal, SoftwareKeyStore(), self.clock)
         self.rotation, self.keys = KeyRotation(*parts), Keys(*parts)
+        self.sweep = RotateSweep(self.rotation).sweep
         channel = Channel(vault.id, "all", "test", events=(NEAR, EXPIRED))
         self.store.write(lambda transaction: transaction.channels.add(channel))
 
@@ -52,7 +54,7 @@ class Bench:
         end = self.begin + day * DAY
         while self.clock.moment < end:
             self.clock.moment = min(end, self.clock.moment + DAY / 2)
-            while self.rotation.sweep():
+            while self.sweep():
                 pass
 
     def versions(self, name: str = "k") -> int:
@@ -141,7 +143,7 @@ def test_what_passed_while_nobody_looked_is_done_afterwards_and_once(bench: Benc
     bench.make("old", days=40)
     bench.follow(rotate_after="P30D")
     bench.clock.moment = bench.begin + 200 * DAY
-    while bench.rotation.sweep():
+    while bench.sweep():
         pass
 
     assert 2 == bench.versions()
@@ -176,7 +178,7 @@ def test_a_version_that_somebody_makes_meanwhile_takes_the_turn(bench: Bench, mo
         return generate(spec)
 
     monkeypatch.setattr(bench.rotation._keystore, "generate", beside)
-    while bench.rotation.sweep():
+    while bench.sweep():
         pass
 
     assert 2 == bench.versions()
@@ -189,7 +191,7 @@ def test_a_crash_costs_time_and_no_second_version(bench: Bench, monkeypatch: pyt
     bench.follow(rotate_after="P30D")
     bench.clock.moment = bench.begin + 31 * DAY
     monkeypatch.setattr(failpoints, "_armed", [failpoints._Armed(f"{point}:1:raise")])
-    bench.rotation.sweep()
+    bench.sweep()
     monkeypatch.setattr(failpoints, "_armed", [])
     bench.on_day(32)
 
@@ -220,8 +222,8 @@ def test_a_key_that_cannot_be_rotated_keeps_nobody_waiting(bench: Bench, monkeyp
 
 def test_an_idle_look_writes_nothing(bench: Bench) -> None:
     bench.make(days=300)
-    bench.rotation.sweep()
+    bench.sweep()
     changes = bench.store._writer.changes
-    assert 0 == bench.rotation.sweep()
+    assert 0 == bench.sweep()
 
     assert changes == bench.store._writer.changes

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-import structlog
 from msgspec.structs import replace
 
 from certbroker import background
@@ -30,9 +29,7 @@ from certbroker.store.transaction import SQLTransaction
 
 # Longer than making a key takes, by far.
 _LEASE: Final = timedelta(minutes=5)
-_AT_ONCE: Final = 20
 _EVENTS: Final = {Deed.TELL_OF_END: EventType.KEY_NEAR_EXPIRY, Deed.TELL_IT_ENDED: EventType.KEY_EXPIRED}
-_log = structlog.get_logger("certbroker.rotation")
 
 
 class KeyRotation:
@@ -86,21 +83,16 @@ class KeyRotation:
         fresh = self._successor(vault.id, current, self.policy(vault, name), now)
         return self._store.write(lambda transaction: add_version(transaction, caller, vault.id, fresh, now))
 
-    def sweep(self) -> int:
-        """Do what is due for keys; return how many were looked at."""
+    def claim(self, count: int) -> list[Rotation]:
+        """Take keys for which something is due; nobody else does before the lease is over."""
         now = self._clock.now()
         if not self._store.glance().rotations.has_due(now):
-            return 0
-        claimed = self._store.write(lambda transaction: transaction.rotations.claim(now, now + _LEASE, _AT_ONCE))
-        for rotation in claimed:
-            try:
-                self._attend(rotation, now)
-            except Exception:
-                # It is due again when its lease is over.
-                _log.exception("key could not be looked after", vault=rotation.vault_id, key=rotation.name)
-        return len(claimed)
+            return []
+        return self._store.write(lambda transaction: transaction.rotations.claim(now, now + _LEASE, count))
 
-    def _attend(self, rotation: Rotation, now: datetime) -> None:
+    def attend(self, rotation: Rotation) -> None:
+        """Do what is due for a key that was claimed, and plan what comes next."""
+        now = self._clock.now()
         with self._store.read() as transaction:
             current = transaction.objects.get(rotation.vault_id, Kind.KEY, rotation.name)
         due = None if current is None else _due(rotation, current, now)

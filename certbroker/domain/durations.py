@@ -23,10 +23,16 @@ class Duration(Struct, frozen=True):
     days: int
 
     @property
-    def about(self) -> timedelta:
-        """How long it is at least, to compare it with another."""
+    def shortest(self) -> timedelta:
+        """How long it is at least, whenever it begins."""
         years, months = divmod(self.months, 12)
         return timedelta(days=365 * years + 28 * months + self.days)
+
+    @property
+    def longest(self) -> timedelta:
+        """How long it is at most."""
+        years, months = divmod(self.months, 12)
+        return timedelta(days=366 * years + 31 * months + self.days)
 
     def after(self, moment: datetime) -> datetime:
         """The moment that is so much later."""
@@ -46,7 +52,7 @@ def parse_duration(text: str, field: str) -> Duration:
         )
     years, months, days = (int(part or 0) for part in match.groups())
     duration = Duration(text, 12 * years + months, days)
-    if duration.about > _LONGEST:
+    if duration.shortest > _LONGEST:
         raise Invalid(f"{field} {text!r} is longer than a century.")
     return duration
 

@@ -37,21 +37,25 @@ class RotationPolicy(Struct, frozen=True):
 
     def check(self) -> None:
         """Raise Invalid where it contradicts itself, or asks for something too often."""
-        if self.expiry is not None and self.expiry.about < _SHORTEST_LIFE:
+        if self.expiry is not None and self.expiry.shortest < _SHORTEST_LIFE:
             raise Invalid(f"attributes.expiryTime {self.expiry.text!r} is too short: a key lives for 28 days at least.")
-        if self.rotate_after is not None and self.rotate_after.about < _SHORTEST_PAUSE:
+        if self.rotate_after is not None and self.rotate_after.shortest < _SHORTEST_PAUSE:
             raise Invalid("trigger.timeAfterCreate is 7 days at least.")
         if self.rotate_before is not None and self.expiry is None:
             raise Invalid("To rotate by trigger.timeBeforeExpiry needs attributes.expiryTime: set it.")
         for before in (self.rotate_before, self.notify_before):
-            if before is not None and before.about < _SHORTEST_PAUSE:
+            if before is not None and before.shortest < _SHORTEST_PAUSE:
                 raise Invalid("trigger.timeBeforeExpiry is 7 days at least.")
-            if before is not None and self.expiry is not None and self.expiry.about - before.about < _SHORTEST_PAUSE:
+            if (
+                before is not None
+                and self.expiry is not None
+                and self.expiry.shortest - before.longest < _SHORTEST_PAUSE
+            ):
                 raise Invalid("trigger.timeBeforeExpiry would be less than 7 days after the key was made.")
         if (
             self.rotate_after is not None
             and self.expiry is not None
-            and self.expiry.about - self.rotate_after.about < _SHORTEST_PAUSE
+            and self.expiry.shortest - self.rotate_after.longest < _SHORTEST_PAUSE
         ):
             raise Invalid("trigger.timeAfterCreate would be less than 7 days before the end of the key.")
 

@@ -61,6 +61,9 @@ def test_no_duration_leads_out_of_the_calendar() -> None:
         (RotationPolicy(notify_before=lasting("P6D")), "timeBeforeExpiry is 7 days"),
         (RotationPolicy(rotate_before=lasting("P84D"), expiry=lasting("P90D")), "after the key was made"),
         (RotationPolicy(notify_before=lasting("P90D"), expiry=lasting("P90D")), "after the key was made"),
+        # From July on three months have 92 days: each version would be rotated as soon as it is made.
+        (RotationPolicy(rotate_before=lasting("P3M"), expiry=lasting("P92D")), "after the key was made"),
+        (RotationPolicy(rotate_after=lasting("P3M"), expiry=lasting("P92D")), "before the end of the key"),
         (RotationPolicy(rotate_after=lasting("P84D"), expiry=lasting("P90D")), "before the end of the key"),
     ],
 )

@@ -6,7 +6,6 @@ section 3.4), as everywhere in JOSE, and not in DER.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -41,16 +40,14 @@ USES: Final[dict[str, tuple[KeyUse, ...]]] = {
 PRIVATE_USES: Final = (KeyUse.DECRYPT, KeyUse.SIGN, KeyUse.UNWRAP)
 """What needs the private key."""
 
+_DIGESTS: Final = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
 # RFC 7518 section 3.5: the salt is as long as the digest.
-_RSA_SIGNATURES: Final[
-    dict[str, tuple[hashes.HashAlgorithm, Callable[[hashes.HashAlgorithm], padding.AsymmetricPadding]]]
-] = {
-    "RS256": (hashes.SHA256(), lambda _: padding.PKCS1v15()),
-    "RS384": (hashes.SHA384(), lambda _: padding.PKCS1v15()),
-    "RS512": (hashes.SHA512(), lambda _: padding.PKCS1v15()),
-    "PS256": (hashes.SHA256(), lambda digest: padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH)),
-    "PS384": (hashes.SHA384(), lambda digest: padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH)),
-    "PS512": (hashes.SHA512(), lambda digest: padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH)),
+_RSA_SIGNATURES: Final[dict[str, tuple[padding.AsymmetricPadding, hashes.HashAlgorithm]]] = {
+    **{f"RS{8 * made.digest_size}": (padding.PKCS1v15(), made) for made in _DIGESTS},
+    **{
+        f"PS{8 * made.digest_size}": (padding.PSS(padding.MGF1(made), padding.PSS.DIGEST_LENGTH), made)
+        for made in _DIGESTS
+    },
 }
 _EC_SIGNATURES: Final[dict[str, tuple[str, hashes.HashAlgorithm]]] = {
     "ES256": ("P-256", hashes.SHA256()),
@@ -71,10 +68,8 @@ _ENCRYPTIONS: Final[dict[str, tuple[padding.AsymmetricPadding, int]]] = {
 def sign(key: PrivateKey, algorithm: str, digest: bytes) -> bytes:
     """The signature of a digest. Raises Invalid."""
     if isinstance(key, rsa.RSAPrivateKey):
-        made, scheme = _rsa_signature(algorithm, digest)
-        return key.sign(digest, scheme, Prehashed(made))
-    made = _ec_signature(key.curve, algorithm, digest)
-    numbers = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(made))))
+        return key.sign(digest, *_rsa_signature(algorithm, digest))
+    numbers = decode_dss_signature(key.sign(digest, _ec_signature(key.curve, algorithm, digest)))
     return b"".join(number.to_bytes(_length(key.curve)) for number in numbers)
 
 
@@ -82,15 +77,14 @@ def verify(key: PublicKey, algorithm: str, digest: bytes, signature: bytes) -> b
     """Whether the signature is that of the digest. Raises Invalid for an algorithm or digest that cannot be."""
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            made, scheme = _rsa_signature(algorithm, digest)
-            key.verify(signature, digest, scheme, Prehashed(made))
+            key.verify(signature, digest, *_rsa_signature(algorithm, digest))
         else:
-            made = _ec_signature(key.curve, algorithm, digest)
+            scheme = _ec_signature(key.curve, algorithm, digest)
             length = _length(key.curve)
             if len(signature) != 2 * length:
                 return False
             numbers = (int.from_bytes(part) for part in (signature[:length], signature[length:]))
-            key.verify(encode_dss_signature(*numbers), digest, ec.ECDSA(Prehashed(made)))
+            key.verify(encode_dss_signature(*numbers), digest, scheme)
     except InvalidSignature:
         return False
     return True
@@ -122,14 +116,15 @@ def decrypt(key: PrivateKey, algorithm: str, encrypted: bytes) -> bytes:
         raise Invalid(f"The value cannot be decrypted: it was not made with this key and {algorithm}.") from None
 
 
-def _rsa_signature(algorithm: str, digest: bytes) -> tuple[hashes.HashAlgorithm, padding.AsymmetricPadding]:
-    made, scheme = _named(_RSA_SIGNATURES, algorithm, "sign with an RSA key")
-    return _checked(made, algorithm, digest), scheme(made)
+def _rsa_signature(algorithm: str, digest: bytes) -> tuple[padding.AsymmetricPadding, Prehashed]:
+    scheme, made = _named(_RSA_SIGNATURES, algorithm, "sign with an RSA key")
+    return scheme, _prehashed(made, algorithm, digest)
 
 
-def _ec_signature(curve: ec.EllipticCurve, algorithm: str, digest: bytes) -> hashes.HashAlgorithm:
+def _ec_signature(curve: ec.EllipticCurve, algorithm: str, digest: bytes) -> ec.ECDSA:
     mine = {name: made for name, (wanted, made) in _EC_SIGNATURES.items() if wanted == CURVE_NAMES[curve.name]}
-    return _checked(_named(mine, algorithm, f"sign with a key on {CURVE_NAMES[curve.name]}"), algorithm, digest)
+    made = _named(mine, algorithm, f"sign with a key on {CURVE_NAMES[curve.name]}")
+    return ec.ECDSA(_prehashed(made, algorithm, digest))
 
 
 def _encryption(key: PublicKey | PrivateKey, algorithm: str) -> tuple[padding.AsymmetricPadding, int]:
@@ -145,10 +140,10 @@ def _named(table: dict[str, T], algorithm: str, what: str) -> T:
     return found
 
 
-def _checked(made: hashes.HashAlgorithm, algorithm: str, digest: bytes) -> hashes.HashAlgorithm:
+def _prehashed(made: hashes.HashAlgorithm, algorithm: str, digest: bytes) -> Prehashed:
     if len(digest) != made.digest_size:
         raise Invalid(f"{algorithm} takes a digest of {made.digest_size} bytes; {len(digest)} were given.")
-    return made
+    return Prehashed(made)
 
 
 def _length(curve: ec.EllipticCurve) -> int:

@@ -83,13 +83,16 @@ class KeySpec(Struct, frozen=True):
 CURVE_BITS: Final = {"P-256": 256, "P-384": 384, "P-521": 521, "P-256K": 256}
 
 
+def check_rsa_size(bits: int) -> None:
+    """Raise Invalid for an RSA key from elsewhere that is too weak, or so large that it would keep us busy."""
+    if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
+        raise Invalid(f"The RSA key has {bits} bits; keys of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits are accepted.")
+
+
 def spec_of(key: PublicKey) -> KeySpec:
     """The spec of an existing software key; Invalid when it is too weak or of a kind we do not keep."""
     if isinstance(key, rsa.RSAPublicKey):
-        if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
-            raise Invalid(
-                f"The RSA key has {key.key_size} bits; keys of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits are accepted."
-            )
+        check_rsa_size(key.key_size)
         return KeySpec("RSA", key.key_size, None)
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVE_NAMES:
         name = CURVE_NAMES[key.curve.name]

@@ -22,15 +22,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from certbroker.domain import pem
-from certbroker.domain.keys import CURVES, MAX_RSA_BITS, MIN_RSA_BITS
+from certbroker.domain.errors import Invalid
+from certbroker.domain.keys import CURVES, check_rsa_size
 
 _CPU_SECONDS: Final = 4
 _MOST_EXPONENT: Final = 2**64
 _MEMORY_BYTES: Final = 512 * 1024 * 1024
-
-
-class Refused(Exception):
-    """The input cannot be used; the text says why."""
 
 
 def main() -> None:
@@ -42,13 +39,13 @@ def main() -> None:
     try:
         jwk = request.get("jwk")
         reply = put_together(jwk) if jwk else take_apart(request["data"], request["password"])
-    except Refused as refusal:
+    except Invalid as refusal:
         reply = {"error": str(refusal)}
     sys.stdout.buffer.write(msgspec.msgpack.encode(reply))
 
 
 def take_apart(data: bytes, password: str | None) -> dict[str, object]:
-    """The parts under the names of `services.objects.foreign.Reply`. Raises Refused."""
+    """The parts under the names of `services.objects.foreign.Reply`. Raises Invalid."""
     key, certificates = _from_pem(data, password) if b"-----BEGIN" in data else _from_pfx(data, password)
     return {
         "key": _encoded(key),
@@ -57,19 +54,19 @@ def take_apart(data: bytes, password: str | None) -> dict[str, object]:
 
 
 def put_together(jwk: dict[str, str | bytes]) -> dict[str, object]:
-    """The key of a JWK (RFC 7518 section 6), whose numbers are given as bytes, in the same form. Raises Refused."""
+    """The key of a JWK (RFC 7518 section 6), whose numbers are given as bytes, in the same form. Raises Invalid."""
     numbers = {name: int.from_bytes(value) for name, value in jwk.items() if isinstance(value, bytes)}
     try:
         return {"key": _encoded(_rsa(numbers) if jwk["kty"] == "RSA" else _ec(str(jwk["crv"]), numbers))}
     except KeyError as missing:
-        raise Refused(f"key.{missing.args[0]} is missing.") from None
+        raise Invalid(f"key.{missing.args[0]} is missing.") from None
     except ValueError:
-        raise Refused("The members of the key do not belong together.") from None
+        raise Invalid("The members of the key do not belong together.") from None
 
 
 def _rsa(numbers: dict[str, int]) -> rsa.RSAPrivateKey:
     n, e, d = numbers["n"], numbers["e"], numbers["d"]
-    _check_size(n.bit_length())
+    check_rsa_size(n.bit_length())
     # RFC 7518 section 6.3.2: whoever writes one of them has to write all; whoever writes none is understood.
     p, q = (numbers["p"], numbers["q"]) if "p" in numbers else rsa.rsa_recover_prime_factors(n, e, d)
     more = (
@@ -87,32 +84,27 @@ def _ec(curve: str, numbers: dict[str, int]) -> ec.EllipticCurvePrivateKey:
 
 def _encoded(key: object) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
-        _check_size(key.key_size)
+        check_rsa_size(key.key_size)
         if key.public_key().public_numbers().e >= _MOST_EXPONENT:
-            raise Refused(
+            raise Invalid(
                 "The public exponent of the RSA key has more than 64 bits: checking its signatures would take long."
             )
     elif not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise Refused("The private key is of a kind that is not supported: use RSA or EC.")
+        raise Invalid("The private key is of a kind that is not supported: use RSA or EC.")
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _check_size(bits: int) -> None:
-    if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
-        raise Refused(f"The RSA key has {bits} bits; keys of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits are accepted.")
 
 
 def _from_pfx(data: bytes, password: str | None) -> tuple[object, list[x509.Certificate]]:
     try:
         key, leaf, others = pkcs12.load_key_and_certificates(data, password.encode() if password else None)
     except UnsupportedAlgorithm:
-        raise Refused("The PFX is encrypted with an algorithm that is not supported: export it with AES-256.") from None
+        raise Invalid("The PFX is encrypted with an algorithm that is not supported: export it with AES-256.") from None
     except ValueError as error:
         if "password" in str(error).lower() or "mac" in str(error).lower():
-            raise Refused("The password of the PFX is not correct.") from None
-        raise Refused("The value is neither a PFX nor PEM with a private key.") from None
+            raise Invalid("The password of the PFX is not correct.") from None
+        raise Invalid("The value is neither a PFX nor PEM with a private key.") from None
     if key is None:
-        raise Refused("The PFX has no private key: export it again together with its key.")
+        raise Invalid("The PFX has no private key: export it again together with its key.")
     return key, [*([leaf] if leaf else []), *others]
 
 
@@ -120,22 +112,22 @@ def _from_pem(data: bytes, password: str | None) -> tuple[object, list[x509.Cert
     try:
         blocks = [*pem.blocks(data)]
     except ValueError:
-        raise Refused("A part of the PEM has no end: it was cut off, or its lines are garbled.") from None
+        raise Invalid("A part of the PEM has no end: it was cut off, or its lines are garbled.") from None
     keys = [block for label, block in blocks if label.endswith(b"PRIVATE KEY")]
     if len(keys) != 1:
-        raise Refused(f"The PEM has {len(keys) or 'no'} private key{'s' * (len(keys) > 1)}; it must have exactly one.")
+        raise Invalid(f"The PEM has {len(keys) or 'no'} private key{'s' * (len(keys) > 1)}; it must have exactly one.")
     try:
         key = load_pem_private_key(keys[0], password.encode() if password and b"ENCRYPTED" in keys[0] else None)
     except (TypeError, UnsupportedAlgorithm):
-        raise Refused(
+        raise Invalid(
             "The private key in the PEM is encrypted: give its password, or write it as plain PKCS#8."
         ) from None
     except ValueError:
-        raise Refused("The private key in the PEM cannot be read, or its password is not correct.") from None
+        raise Invalid("The private key in the PEM cannot be read, or its password is not correct.") from None
     try:
         certificates = [x509.load_pem_x509_certificate(block) for label, block in blocks if label == pem.CERTIFICATE]
     except ValueError:
-        raise Refused("A certificate in the PEM cannot be read.") from None
+        raise Invalid("A certificate in the PEM cannot be read.") from None
     return key, certificates
 
 

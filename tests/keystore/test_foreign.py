@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbroker.keystore.foreign import Refused, take_apart
+from certbroker.domain.errors import Invalid
+from certbroker.keystore.foreign import take_apart
 from tests.support.certificates import Authority, Identity, der, pem, self_signed
 
 
@@ -56,20 +57,20 @@ def test_older_forms_of_keys_are_read(form: PrivateFormat) -> None:
 def test_a_part_that_is_cut_off_is_noticed(identity: Identity) -> None:
     """Else the last certificate of the chain would be lost without a word."""
     for text in (identity.pem()[:-40], "-----BEGIN CERTIFICATE-----" * 9000, "-----BEGIN A-----" + identity.pem()):
-        with pytest.raises(Refused, match="has no end"):
+        with pytest.raises(Invalid, match="has no end"):
             take_apart(text.encode(), None)
 
 
 def test_a_certificate_that_cannot_be_read_is_noticed(identity: Identity) -> None:
     broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    with pytest.raises(Refused, match="certificate in the PEM"):
+    with pytest.raises(Invalid, match="certificate in the PEM"):
         take_apart((identity.pem() + broken).encode(), None)
 
 
 @given(data=st.binary(max_size=200), password=st.one_of(st.none(), st.text(max_size=8)))
 def test_no_input_makes_it_fail_in_another_way(data: bytes, password: str | None) -> None:
     for start in (b"", b"\x30\x82\x01\x00", b"-----BEGIN PRIVATE KEY-----\n"):
-        with pytest.raises(Refused):
+        with pytest.raises(Invalid):
             take_apart(start + data, password)
 
 

@@ -11,18 +11,18 @@ from msgspec.structs import replace
 from certbroker import background
 from certbroker.domain.audit import Caller, engine_caller, record
 from certbroker.domain.events import EventType, version_event
-from certbroker.domain.keys import KeySpec, subject_public_key_info
+from certbroker.domain.keys import KeySpec
 from certbroker.domain.objects import Changes, Kind, Vault
-from certbroker.domain.records import Version
+from certbroker.domain.records import Head, Version
 from certbroker.domain.rotation import DEFAULT, Deed, Due, RotationPolicy, next_due
 from certbroker.failpoints import failpoint
 from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
 from certbroker.services.notification.outbox import publish
-from certbroker.services.objects.naming import live, managed, new_version, not_found, usable
+from certbroker.services.objects.naming import live, managed, not_found
 from certbroker.services.objects.succession import follow_key
-from certbroker.services.objects.versions import add_version
+from certbroker.services.objects.versions import add_version, key_version
 from certbroker.store.database import SQLiteStore
 from certbroker.store.rotations import Rotation
 from certbroker.store.transaction import SQLTransaction
@@ -55,9 +55,7 @@ class KeyRotation:
         seconds = int(now.timestamp())
 
         def work(transaction: SQLTransaction) -> RotationPolicy:
-            head = live(transaction, vault.id, Kind.KEY, name)
-            if head.managed:
-                raise managed(Kind.KEY, name)
+            head = _own(transaction, vault, name)
             stored = transaction.rotations.get(vault.id, name) or Rotation(vault.id, name)
             created = seconds if stored.policy is None else stored.policy.created
             kept = replace(policy, created=created, updated=seconds)
@@ -74,8 +72,7 @@ class KeyRotation:
         Raises NotFound, and Forbidden for the key of a certificate.
         """
         with self._store.read() as transaction:
-            live(transaction, vault.id, Kind.KEY, name)
-            usable(transaction, vault.id, Kind.KEY, name)
+            _own(transaction, vault, name)
             current = transaction.objects.get(vault.id, Kind.KEY, name)
         if current is None:
             raise not_found(Kind.KEY, name)
@@ -137,18 +134,22 @@ class KeyRotation:
         facts = current.key
         if facts is None:
             raise not_found(Kind.KEY, current.name)
+        spec = KeySpec(facts.kty, facts.size, facts.curve)
         with background.waiting():
-            key = self._keystore.generate(KeySpec(facts.kty, facts.size, facts.curve))
+            key = self._keystore.generate(spec)
         expires = None if policy.expiry is None else int(policy.expiry.after(now).timestamp())
-        fresh = Version(
-            Kind.KEY,
-            current.name,
-            new_version(),
-            Changes(expires=expires).attributes(int(now.timestamp())),
-            current.tags,
-            key=replace(facts, public=subject_public_key_info(key.public_key())),
+        changes = Changes(expires=expires, tags=current.tags)
+        return key_version(
+            self._seal, self._keystore, vault_id, current.name, key, spec, facts.operations, changes, now
         )
-        return replace(fresh, sealed=self._seal.close(fresh.identity(vault_id), self._keystore.encode(key)))
+
+
+def _own(transaction: SQLTransaction, vault: Vault, name: str) -> Head:
+    """A key that is no certificate's. Raises NotFound, Forbidden."""
+    head = live(transaction, vault.id, Kind.KEY, name)
+    if head.managed:
+        raise managed(Kind.KEY, name)
+    return head
 
 
 def _due(rotation: Rotation, current: Version, now: datetime) -> Due | None:

@@ -11,7 +11,7 @@ from certbroker.domain.errors import Disabled, Forbidden, Invalid
 from certbroker.domain.key_algorithms import PRIVATE_USES, KeyUse
 from certbroker.domain.keys import PrivateKey, PublicKey
 from certbroker.domain.objects import Kind, Vault
-from certbroker.domain.records import KeyFacts, Version
+from certbroker.domain.records import Version
 from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
@@ -84,8 +84,8 @@ class KeyUses:
 
 
 def _public(found: Version) -> PublicKey:
-    facts: KeyFacts | None = found.key
-    key = _parsed(b"" if facts is None else facts.public)
+    assert found.key is not None
+    key = _parsed(found.key.public)
     if not isinstance(key, PublicKey):
         raise Invalid("The key is of a kind that Key Vault has no algorithms for.")
     return key

@@ -6,14 +6,14 @@ from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller
 from certbroker.domain.key_algorithms import USES, KeyUse
-from certbroker.domain.keys import KeySpec, PrivateKey, spec_of, subject_public_key_info
+from certbroker.domain.keys import KeySpec, PrivateKey, spec_of
 from certbroker.domain.objects import Changes, Kind, Vault, check_name
-from certbroker.domain.records import KeyFacts, Version
+from certbroker.domain.records import Version
 from certbroker.ports.clock import Clock
 from certbroker.ports.keystore import KeyStore
 from certbroker.ports.seal import Seal
-from certbroker.services.objects.naming import new_version, not_found, usable
-from certbroker.services.objects.versions import add_version, change_version
+from certbroker.services.objects.naming import not_found, usable
+from certbroker.services.objects.versions import add_version, change_version, key_version
 from certbroker.store.database import SQLiteStore
 from certbroker.store.transaction import SQLTransaction
 
@@ -92,15 +92,6 @@ class Keys:
         changes: Changes,
     ) -> Version:
         now = self._clock.now()
-        public = subject_public_key_info(key.public_key())
         operations = USES[spec.family] if uses is None else uses
-        fresh = Version(
-            Kind.KEY,
-            name,
-            new_version(),
-            changes.attributes(int(now.timestamp())),
-            changes.tags or {},
-            key=KeyFacts(spec.kty, spec.size, spec.curve, operations, exportable=False, public=public),
-        )
-        fresh = replace(fresh, sealed=self._seal.close(fresh.identity(vault.id), self._keystore.encode(key)))
+        fresh = key_version(self._seal, self._keystore, vault.id, name, key, spec, operations, changes, now)
         return self._store.write(lambda transaction: add_version(transaction, caller, vault.id, fresh, now))

@@ -1,4 +1,4 @@
-"""Versions of secrets and keys that stand alone: stored, and changed."""
+"""Versions of secrets and keys that stand alone: made, stored, and changed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from msgspec.structs import replace
 
 from certbroker.domain.audit import Caller, record
 from certbroker.domain.errors import Invalid
+from certbroker.domain.keys import KeySpec, PrivateKey, subject_public_key_info
 from certbroker.domain.objects import Changes, Kind, object_path
-from certbroker.domain.records import Version
+from certbroker.domain.records import KeyFacts, Version
+from certbroker.ports.keystore import KeyStore
+from certbroker.ports.seal import Seal
 from certbroker.services.notification.outbox import publish_versions
-from certbroker.services.objects.naming import not_found, usable
+from certbroker.services.objects.naming import new_version, not_found, usable
 from certbroker.services.objects.succession import follow_key
 from certbroker.store.transaction import SQLTransaction
 
@@ -38,6 +41,30 @@ def add_version(transaction: SQLTransaction, caller: Caller, vault_id: int, fres
     if version.kind is Kind.KEY:
         follow_key(transaction, vault_id, version.name, now)
     return version
+
+
+def key_version(
+    seal: Seal,
+    keystore: KeyStore,
+    vault_id: int,
+    name: str,
+    key: PrivateKey,
+    spec: KeySpec,
+    operations: tuple[str, ...],
+    changes: Changes,
+    now: datetime,
+) -> Version:
+    """A version that holds a private key, which is not to leave the vault."""
+    public = subject_public_key_info(key.public_key())
+    fresh = Version(
+        Kind.KEY,
+        name,
+        new_version(),
+        changes.attributes(int(now.timestamp())),
+        changes.tags or {},
+        key=KeyFacts(spec.kty, spec.size, spec.curve, operations, exportable=False, public=public),
+    )
+    return replace(fresh, sealed=seal.close(fresh.identity(vault_id), keystore.encode(key)))
 
 
 def change_version(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -132,7 +133,8 @@ def remaining(seconds: int | None) -> Text:
     """A date of expiry and how far away it is, in colour when that is not far."""
     if seconds is None:
         return Text()
-    days = int(seconds - datetime.now(UTC).timestamp()) // _DAY
+    # In whole seconds: a float does not have each second of a time that is very far away.
+    days = (seconds - math.ceil(datetime.now(UTC).timestamp())) // _DAY
     date = _written(seconds, "%Y-%m-%d")
     if days < 0:
         return Text(f"{date}, expired", "red")
